@@ -1,0 +1,48 @@
+package shards
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	// ErrStopping says that the node is stopping and nothing was applied.
+	ErrStopping = errors.New("the node is stopping")
+	// ErrDiskFull says that the node's disk is nearly full, that writes are
+	// refused until there is room, and that nothing was applied.
+	ErrDiskFull = errors.New("the node's disk is nearly full")
+	// ErrOutcomeUnknown says that a proposal may or may not be applied: it was
+	// handed to Raft and its outcome was not seen in time.
+	ErrOutcomeUnknown = errors.New("the outcome of the write is unknown")
+	// ErrShardNotFound says that this node has no replica of the shard.
+	ErrShardNotFound = errors.New("no replica of the shard is on this node")
+)
+
+// NotLeaderError says that the shard has no leader here, and that nothing was
+// applied.
+type NotLeaderError struct {
+	Shard ShardID
+	// Leader is the replica that leads, 0 when that is not known.
+	Leader uint64
+}
+
+func (e *NotLeaderError) Error() string {
+	if e.Leader == 0 {
+		return fmt.Sprintf("shard %d has no leader", e.Shard)
+	}
+	return fmt.Sprintf("shard %d is led by replica %d", e.Shard, e.Leader)
+}
+
+// BusyError says that a queue is full, and that nothing was applied.
+type BusyError struct {
+	Shard ShardID
+	// Queue is which bound was hit: "tenant" or "shard".
+	Queue string
+	// RetryAfter is when to try again at the earliest.
+	RetryAfter time.Duration
+}
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("too many writes wait on shard %d (bound of the %s queue)", e.Shard, e.Queue)
+}
