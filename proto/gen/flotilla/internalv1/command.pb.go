@@ -439,8 +439,8 @@ const file_flotilla_internal_v1_command_proto_rawDesc = "" +
 	"\x0enamespaces_max\x18\x02 \x01(\rR\rnamespacesMax\"G\n" +
 	"\x13CompactAgedResponse\x12\x1c\n" +
 	"\tcompacted\x18\x01 \x01(\x04R\tcompacted\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04moreB\xe4\x01\n" +
-	"\x18com.flotilla.internal.v1B\fCommandProtoP\x01ZHgithub.com/flotillakv/flotilla/proto/gen/flotilla/internal/v1;internalv1\xa2\x02\x03FIX\xaa\x02\x14Flotilla.Internal.V1\xca\x02\x14Flotilla\\Internal\\V1\xe2\x02 Flotilla\\Internal\\V1\\GPBMetadata\xea\x02\x16Flotilla::Internal::V1b\x06proto3"
+	"\x04more\x18\x02 \x01(\bR\x04moreB\xd8\x01\n" +
+	"\x18com.flotilla.internal.v1B\fCommandProtoP\x01Z<github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1\xa2\x02\x03FIX\xaa\x02\x14Flotilla.Internal.V1\xca\x02\x14Flotilla\\Internal\\V1\xe2\x02 Flotilla\\Internal\\V1\\GPBMetadata\xea\x02\x16Flotilla::Internal::V1b\x06proto3"
 
 var (
 	file_flotilla_internal_v1_command_proto_rawDescOnce sync.Once

@@ -191,8 +191,8 @@ type RequestAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// SHA-256 of namespace id and request id, the first 16 bytes.
 	Digest []byte `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
-	// The encoded response message; empty when it was too large to keep.
-	Response []byte `protobuf:"bytes,2,opt,name=response,proto3" json:"response,omitempty"`
+	// The encoded response message; absent when it was too large to keep.
+	Response []byte `protobuf:"bytes,2,opt,name=response,proto3,oneof" json:"response,omitempty"`
 	// Which field of Command it answers.
 	Kind uint32 `protobuf:"varint,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	// The revision at which it was applied.
@@ -262,6 +262,8 @@ func (x *RequestAnswer) GetRevision() uint64 {
 // RequestAnswers is the kept answers of one log entry.
 type RequestAnswers struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// The machine's time when they were kept, in milliseconds since 1970.
+	TimeMs uint64 `protobuf:"varint,2,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
 	// In the order of the entry.
 	Answers       []*RequestAnswer `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -296,6 +298,13 @@ func (x *RequestAnswers) ProtoReflect() protoreflect.Message {
 // Deprecated: Use RequestAnswers.ProtoReflect.Descriptor instead.
 func (*RequestAnswers) Descriptor() ([]byte, []int) {
 	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RequestAnswers) GetTimeMs() uint64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
 }
 
 func (x *RequestAnswers) GetAnswers() []*RequestAnswer {
@@ -619,13 +628,15 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"live_bytes\x18\x06 \x01(\x04R\tliveBytes\x12\x1d\n" +
 	"\n" +
-	"age_bucket\x18\a \x01(\x04R\tageBucket\"s\n" +
+	"age_bucket\x18\a \x01(\x04R\tageBucket\"\x85\x01\n" +
 	"\rRequestAnswer\x12\x16\n" +
-	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x1a\n" +
-	"\bresponse\x18\x02 \x01(\fR\bresponse\x12\x12\n" +
+	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x1f\n" +
+	"\bresponse\x18\x02 \x01(\fH\x00R\bresponse\x88\x01\x01\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\rR\x04kind\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x04R\brevision\"O\n" +
-	"\x0eRequestAnswers\x12=\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevisionB\v\n" +
+	"\t_response\"h\n" +
+	"\x0eRequestAnswers\x12\x17\n" +
+	"\atime_ms\x18\x02 \x01(\x04R\x06timeMs\x12=\n" +
 	"\aanswers\x18\x01 \x03(\v2#.flotilla.internal.v1.RequestAnswerR\aanswers\"T\n" +
 	"\fTenantRecord\x12$\n" +
 	"\x0ecreate_time_ms\x18\x01 \x01(\x04R\fcreateTimeMs\x12\x1e\n" +
@@ -648,8 +659,8 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"namespaces\x18\x01 \x01(\x04R\n" +
 	"namespaces\";\n" +
 	"\rClusterRecord\x12*\n" +
-	"\x11next_namespace_id\x18\x01 \x01(\x04R\x0fnextNamespaceIdB\xe3\x01\n" +
-	"\x18com.flotilla.internal.v1B\vRecordProtoP\x01ZHgithub.com/flotillakv/flotilla/proto/gen/flotilla/internal/v1;internalv1\xa2\x02\x03FIX\xaa\x02\x14Flotilla.Internal.V1\xca\x02\x14Flotilla\\Internal\\V1\xe2\x02 Flotilla\\Internal\\V1\\GPBMetadata\xea\x02\x16Flotilla::Internal::V1b\x06proto3"
+	"\x11next_namespace_id\x18\x01 \x01(\x04R\x0fnextNamespaceIdB\xd7\x01\n" +
+	"\x18com.flotilla.internal.v1B\vRecordProtoP\x01Z<github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1\xa2\x02\x03FIX\xaa\x02\x14Flotilla.Internal.V1\xca\x02\x14Flotilla\\Internal\\V1\xe2\x02 Flotilla\\Internal\\V1\\GPBMetadata\xea\x02\x16Flotilla::Internal::V1b\x06proto3"
 
 var (
 	file_flotilla_internal_v1_record_proto_rawDescOnce sync.Once
@@ -689,6 +700,7 @@ func file_flotilla_internal_v1_record_proto_init() {
 	if File_flotilla_internal_v1_record_proto != nil {
 		return
 	}
+	file_flotilla_internal_v1_record_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
