@@ -1,0 +1,157 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+// NamespacesCreatedMax bounds the namespaces of one CreateNamespaces.
+const NamespacesCreatedMax = 100
+
+// Route is where a namespace lives.
+type Route struct {
+	Namespace tenancy.NamespaceID
+	Shard     shards.ShardID
+	// Epoch is the ownership epoch: a shard refuses commands of an older one.
+	Epoch uint64
+}
+
+// Namespace describes a namespace to its tenant.
+type Namespace struct {
+	Name       string
+	CreateTime time.Time
+}
+
+// Route finds a tenant's namespace, mostly without leaving memory. It returns
+// tenancy.ErrNamespaceNotFound if the tenant has none of this name.
+func (c *Catalog) Route(ctx context.Context, tenant tenancy.TenantID, name string) (Route, error) {
+	key := namespaceKey(tenant, name)
+	value, ok, generation := c.cache.get(key)
+	if !ok {
+		r, err := read(ctx, c, key, &internalv1.NamespaceRecord{})
+		if err != nil {
+			return Route{}, err
+		}
+		value = nil
+		if r.exists() {
+			value = Route{
+				Namespace: tenancy.NamespaceID(r.message.GetId()),
+				Shard:     shards.ShardID(r.message.GetShardId()),
+				Epoch:     r.message.GetEpoch(),
+			}
+		}
+		c.cache.fill(key, value, generation)
+	}
+	route, ok := value.(Route)
+	if !ok {
+		return Route{}, tenancy.ErrNamespaceNotFound
+	}
+	return route, nil
+}
+
+// CreateNamespaces creates namespaces, all or none, each on the shard that has
+// the fewest. It returns *tenancy.AlreadyExistsError, *tenancy.QuotaError for
+// more than namespacesMax, or tenancy.ErrTenantNotFound.
+func (c *Catalog) CreateNamespaces(ctx context.Context, tenant tenancy.TenantID, names []string, namespacesMax uint64) ([]Namespace, error) {
+	if len(names) > NamespacesCreatedMax {
+		return nil, &tenancy.QuotaError{Limit: "namespaces in one request", Value: NamespacesCreatedMax}
+	}
+	for _, name := range names {
+		if err := tenancy.ValidateName("namespace", name); err != nil {
+			return nil, err
+		}
+	}
+	c.placing.Lock()
+	defer c.placing.Unlock()
+	now := c.now()
+	err := retryConflicts(func() error { return c.placeNamespaces(ctx, tenant, names, namespacesMax, now) })
+	if err != nil {
+		return nil, err
+	}
+	created := make([]Namespace, len(names))
+	for i, name := range names {
+		created[i] = Namespace{Name: name, CreateTime: now}
+	}
+	return created, nil
+}
+
+// placeNamespaces makes one attempt, which a concurrent change may spoil.
+func (c *Catalog) placeNamespaces(ctx context.Context, tenant tenancy.TenantID, names []string, namespacesMax uint64, now time.Time) error {
+	owner, err := read(ctx, c, tenantKey(tenant), &internalv1.TenantRecord{})
+	if err != nil {
+		return err
+	}
+	if !owner.exists() {
+		return tenancy.ErrTenantNotFound
+	}
+	if owner.message.GetNamespaces()+uint64(len(names)) > namespacesMax {
+		return &tenancy.QuotaError{Limit: "namespaces", Value: namespacesMax}
+	}
+	cluster, err := read(ctx, c, clusterKey, &internalv1.ClusterRecord{})
+	if err != nil {
+		return err
+	}
+	placed, err := c.readShards(ctx)
+	if err != nil {
+		return err
+	}
+	var t change
+	seen := make(map[string]bool, len(names))
+	for _, name := range names {
+		existing, err := read(ctx, c, namespaceKey(tenant, name), &internalv1.NamespaceRecord{})
+		if err != nil {
+			return err
+		}
+		if existing.exists() || seen[name] {
+			return &tenancy.AlreadyExistsError{What: "namespace", Name: name}
+		}
+		seen[name] = true
+		shard := emptiest(placed)
+		shard.message.Namespaces++
+		t.expect(namespaceKey(tenant, name), 0)
+		t.put(namespaceKey(tenant, name), &internalv1.NamespaceRecord{
+			Id: cluster.message.GetNextNamespaceId(), ShardId: uint64(shard.id), Epoch: 1,
+			CreateTimeMs: uint64(now.UnixMilli()),
+		})
+		cluster.message.NextNamespaceId++
+		owner.message.Namespaces++
+	}
+	t.replace(tenantKey(tenant), owner.revision, owner.message)
+	t.replace(clusterKey, cluster.revision, cluster.message)
+	for _, s := range placed {
+		t.replace(shardKey(s.id), s.revision, s.message)
+	}
+	return c.commit(ctx, &t)
+}
+
+// emptiest is the shard with the fewest namespaces, the first of several.
+func emptiest(list []shardRecord) *shardRecord {
+	best := &list[0]
+	for i := range list {
+		if list[i].message.GetNamespaces() < best.message.GetNamespaces() {
+			best = &list[i]
+		}
+	}
+	return best
+}
+
+// ListNamespaces lists a tenant's namespaces by name, at most limit of them
+// after the name after, and whether there are more.
+func (c *Catalog) ListNamespaces(ctx context.Context, tenant tenancy.TenantID, after string, limit uint64) (list []Namespace, more bool, err error) {
+	more, err = c.list(ctx, namespacePrefix(tenant), after, limit, func(name string, value []byte) error {
+		var r internalv1.NamespaceRecord
+		if err := proto.Unmarshal(value, &r); err != nil {
+			return fmt.Errorf("decode a namespace's record: %w", err)
+		}
+		list = append(list, Namespace{Name: name, CreateTime: time.UnixMilli(int64(r.GetCreateTimeMs()))})
+		return nil
+	})
+	return list, more, err
+}

@@ -1,0 +1,194 @@
+// Package fair holds the queue in which the writes of many tenants wait for
+// one shard: bounded, first in first out within a tenant, and fair between
+// tenants by deficit round robin (Shreedhar and Varghese, 1995). It is pure;
+// the caller locks.
+package fair
+
+import "errors"
+
+// Full says which bound refused an item; nothing was queued.
+var (
+	ErrTenantFull = errors.New("the tenant's queue is full")
+	ErrQueueFull  = errors.New("the queue is full")
+)
+
+// Config bounds a Queue. Zero fields take the defaults.
+type Config struct {
+	// Quantum is how much cost a tenant of weight 1 may take each round, in
+	// bytes. Default 16 KiB.
+	Quantum int
+	// TenantItemsMax bounds the items of one tenant. Default 16,384.
+	TenantItemsMax int
+	// TenantCostMax bounds the cost of one tenant's items, in bytes. One item
+	// is accepted whatever its cost. Default 32 MiB.
+	TenantCostMax int
+	// ItemsMax bounds the items of all tenants. Default 65,536.
+	ItemsMax int
+	// CostMax bounds the cost of all tenants' items, in bytes. Default 128 MiB.
+	CostMax int
+}
+
+// WithDefaults fills the zero fields.
+func (c Config) WithDefaults() Config {
+	set := func(field *int, value int) {
+		if *field == 0 {
+			*field = value
+		}
+	}
+	set(&c.Quantum, 16<<10)
+	set(&c.TenantItemsMax, 16<<10)
+	set(&c.TenantCostMax, 32<<20)
+	set(&c.ItemsMax, 64<<10)
+	set(&c.CostMax, 128<<20)
+	return c
+}
+
+// A Queue holds items of type T by tenant K.
+//
+//	F1: a tenant has a line, and is in the ring, exactly while it has items.
+//	F2: a backlogged tenant gets at least Quantum of every round, whatever the
+//	    others queue; so its share differs from an equal one by at most the
+//	    cost of one item and one quantum.
+type Queue[K comparable, T any] struct {
+	cfg   Config
+	lines map[K]*line[K, T]
+	// next is the line whose turn it is, in a ring of all lines; nil when
+	// there are none.
+	next *line[K, T]
+	// spare keeps one emptied line for the next tenant that comes, because a
+	// lone caller empties and refills its line with every write.
+	spare *line[K, T]
+	items int
+	cost  int
+}
+
+type line[K comparable, T any] struct {
+	key        K
+	prev, next *line[K, T]
+	entries    []entry[T] // entries[head:] wait
+	head       int
+	cost       int
+	deficit    int
+	// served is whether the line got its quantum in the present turn.
+	served bool
+}
+
+type entry[T any] struct {
+	item T
+	cost int
+}
+
+// New makes an empty queue.
+func New[K comparable, T any](cfg Config) *Queue[K, T] {
+	return &Queue[K, T]{cfg: cfg.WithDefaults(), lines: make(map[K]*line[K, T])}
+}
+
+// Len is the number of items that wait.
+func (q *Queue[K, T]) Len() int { return q.items }
+
+// Push adds an item at the end of its tenant's line, or refuses it with
+// ErrTenantFull or ErrQueueFull. Cost must be positive.
+func (q *Queue[K, T]) Push(key K, item T, cost int) error {
+	if q.items >= q.cfg.ItemsMax || (q.items > 0 && q.cost+cost > q.cfg.CostMax) {
+		return ErrQueueFull
+	}
+	l := q.lines[key]
+	if l != nil && (len(l.entries)-l.head >= q.cfg.TenantItemsMax || l.cost+cost > q.cfg.TenantCostMax) {
+		return ErrTenantFull
+	}
+	if l == nil {
+		l = q.join(key)
+	}
+	l.entries = append(l.entries, entry[T]{item, cost})
+	l.cost += cost
+	q.items++
+	q.cost += cost
+	return nil
+}
+
+// Take appends to dst the items that go next, at most itemsMax of them and,
+// unless a single item is larger, of at most costMax in all.
+func (q *Queue[K, T]) Take(dst []T, itemsMax, costMax int) []T {
+	taken := 0
+	for first := true; q.items > 0 && itemsMax > 0; {
+		l := q.next
+		if !l.served {
+			l.deficit += q.cfg.Quantum
+			l.served = true
+		}
+		for l.head < len(l.entries) && itemsMax > 0 {
+			e := &l.entries[l.head]
+			if e.cost > l.deficit {
+				break
+			}
+			if !first && taken+e.cost > costMax {
+				return dst
+			}
+			first = false
+			dst = append(dst, e.item)
+			taken += e.cost
+			itemsMax--
+			l.deficit -= e.cost
+			q.drop(l, e)
+		}
+		switch {
+		case l.head == len(l.entries):
+			q.leave(l)
+		case itemsMax > 0: // its deficit is used up: the next line's turn
+			l.served = false
+			q.next = l.next
+		}
+	}
+	return dst
+}
+
+// drop removes the entry at the line's head.
+func (q *Queue[K, T]) drop(l *line[K, T], e *entry[T]) {
+	l.cost -= e.cost
+	q.cost -= e.cost
+	q.items--
+	*e = entry[T]{} // lets the item be collected
+	l.head++
+	if l.head >= 1024 && l.head*2 >= len(l.entries) {
+		kept := copy(l.entries, l.entries[l.head:])
+		clear(l.entries[kept:])
+		l.entries, l.head = l.entries[:kept], 0
+	}
+}
+
+// join puts a new line at the end of the round: just before next.
+func (q *Queue[K, T]) join(key K) *line[K, T] {
+	l := q.spare
+	if l == nil {
+		l = &line[K, T]{}
+	}
+	q.spare = nil
+	l.key = key
+	q.lines[key] = l
+	if q.next == nil {
+		l.prev, l.next = l, l
+		q.next = l
+		return l
+	}
+	l.next, l.prev = q.next, q.next.prev
+	l.prev.next, l.next.prev = l, l
+	return l
+}
+
+// leave takes an emptied line out of the ring. What is left of its deficit is
+// lost: an idle tenant saves nothing up.
+func (q *Queue[K, T]) leave(l *line[K, T]) {
+	delete(q.lines, l.key)
+	if l.next == l {
+		q.next = nil
+	} else {
+		l.prev.next, l.next.prev = l.next, l.prev
+		q.next = l.next
+	}
+	entries := l.entries[:0]
+	if cap(entries) > 4096 {
+		entries = nil
+	}
+	*l = line[K, T]{entries: entries}
+	q.spare = l
+}

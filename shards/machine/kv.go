@@ -1,0 +1,85 @@
+package machine
+
+import (
+	"google.golang.org/protobuf/proto"
+
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+// scope is where a command runs: its namespace, within the batch.
+type scope struct {
+	m     *Machine
+	batch Batch
+	id    tenancy.NamespaceID
+	ns    *namespace
+}
+
+// mutation is a request that may carry a request id.
+type mutation interface {
+	proto.Message
+	GetRequestId() string
+}
+
+// mutate runs a command that changes a namespace: it checks the ownership,
+// answers a request that was applied before from its kept answer, and keeps
+// the answer of a new one.
+func mutate[R mutation, A proto.Message](
+	m *Machine, b Batch, c *internalv1.Command, req R, kind requestKind,
+	apply func(*scope, R) (A, error),
+) (proto.Message, error) {
+	id := tenancy.NamespaceID(c.GetNamespaceId())
+	ns, err := m.namespaces.get(b, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := ns.claim(c.GetEpoch()); err != nil {
+		return nil, err
+	}
+	var digest requestDigest
+	if req.GetRequestId() != "" {
+		digest = digestOf(id, req.GetRequestId())
+		if answer, err := m.requests.find(b, digest, kind); answer != nil || err != nil {
+			return answer, err
+		}
+	}
+	before := ns.state.Revision
+	response, err := apply(&scope{m: m, batch: b, id: id, ns: ns}, req)
+	if err != nil {
+		return nil, err
+	}
+	if ns.state.Revision != before {
+		if err := m.noteAge(b, id, ns, before); err != nil {
+			return nil, err
+		}
+	}
+	m.namespaces.touch(ns)
+	if req.GetRequestId() != "" {
+		m.requests.keep(digest, kind, ns.state.Revision, response)
+	}
+	return response, nil
+}
+
+func putKey(s *scope, req *flotillav1.PutRequest) (*flotillav1.PutResponse, error) {
+	return mvcc.Put(s.batch.Namespace(s.id), &s.ns.state, s, req)
+}
+
+func deleteKeys(s *scope, req *flotillav1.DeleteRequest) (*flotillav1.DeleteResponse, error) {
+	return mvcc.Delete(s.batch.Namespace(s.id), &s.ns.state, s, req)
+}
+
+func runTxn(s *scope, req *flotillav1.TxnRequest) (*flotillav1.TxnResponse, error) {
+	return mvcc.Txn(s.batch.Namespace(s.id), &s.ns.state, s, req)
+}
+
+// CheckFence implements mvcc.Hooks. A fence names a lock, and a lock that
+// nobody holds fences out every token.
+func (s *scope) CheckFence(*flotillav1.Fence) error { return mvcc.ErrFencingTokenStale }
+
+// CheckLease implements mvcc.Hooks: only a granted lease can be attached to.
+func (s *scope) CheckLease(int64) error { return mvcc.ErrLeaseNotFound }
+
+// MoveLease implements mvcc.Hooks. CheckLease lets no lease in, so none moves.
+func (s *scope) MoveLease([]byte, int64, int64) error { return nil }

@@ -1,0 +1,51 @@
+package shards
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the host's figures. They are labeled by shard, of which a node
+// has tens, never by tenant or namespace.
+type metrics struct {
+	entries, commands, refused, failed, readRounds *prometheus.CounterVec
+	applied, leader                                *prometheus.GaugeVec
+}
+
+type shardMetrics struct {
+	entries, commands, refused, failed, readRounds prometheus.Counter
+	applied, leader                                prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	counter := func(name, help string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"shard"})
+		reg.MustRegister(c)
+		return c
+	}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"shard"})
+		reg.MustRegister(g)
+		return g
+	}
+	return &metrics{
+		entries:    counter("flotilla_shard_proposed_entries_total", "Log entries proposed by this node."),
+		commands:   counter("flotilla_shard_proposed_commands_total", "Commands in these entries; divided by the entries, the size of a group commit."),
+		refused:    counter("flotilla_shard_refused_commands_total", "Commands refused because a queue was full."),
+		failed:     counter("flotilla_shard_failed_entries_total", "Entries that were dropped, or whose outcome is unknown."),
+		readRounds: counter("flotilla_shard_read_rounds_total", "ReadIndex rounds; each serves all reads that wait."),
+		applied:    gauge("flotilla_shard_applied_index", "Index of the last applied log entry."),
+		leader:     gauge("flotilla_shard_is_leader", "1 on the node that leads the shard."),
+	}
+}
+
+func (m *metrics) of(shard ShardID) *shardMetrics {
+	label := strconv.FormatUint(uint64(shard), 10)
+	return &shardMetrics{
+		entries: m.entries.WithLabelValues(label), commands: m.commands.WithLabelValues(label),
+		refused: m.refused.WithLabelValues(label), failed: m.failed.WithLabelValues(label),
+		readRounds: m.readRounds.WithLabelValues(label),
+		applied:    m.applied.WithLabelValues(label), leader: m.leader.WithLabelValues(label),
+	}
+}

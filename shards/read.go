@@ -1,0 +1,62 @@
+package shards
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/flotillakv/flotilla/shards/machine"
+	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/shards/store"
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+// Consistency is how current a read must be.
+type Consistency int
+
+const (
+	// Linearizable reads see every write that was acknowledged before them.
+	Linearizable Consistency = iota
+	// Serializable reads see this replica's state as it is, which may lag.
+	Serializable
+)
+
+// A View is one consistent state of a shard. It is used by one goroutine, and
+// only inside the function that Read calls.
+type View struct{ rows *store.View }
+
+// Namespace returns a namespace's key space and counters.
+func (v *View) Namespace(id tenancy.NamespaceID) (mvcc.Reader, mvcc.State, error) {
+	row, ok, err := v.rows.Row(machine.TableState, id, nil)
+	if err != nil {
+		return nil, mvcc.State{}, fmt.Errorf("read a namespace's state: %w", err)
+	}
+	state := mvcc.NewState()
+	if ok {
+		if state, err = machine.DecodeNamespaceState(row); err != nil {
+			return nil, mvcc.State{}, err
+		}
+	}
+	return v.rows.Namespace(id), state, nil
+}
+
+// Read calls read with a state of the shard. Many reads should share one call:
+// they then share one ReadIndex round and one iterator.
+func (h *Host) Read(ctx context.Context, id ShardID, c Consistency, read func(*View) error) error {
+	s, ok := h.shards[id]
+	if !ok {
+		return fmt.Errorf("shard %d: %w", id, ErrShardNotFound)
+	}
+	if c == Linearizable {
+		if err := s.reader.current(ctx); err != nil {
+			return err
+		}
+	}
+	h.reading.RLock()
+	defer h.reading.RUnlock()
+	if h.stopped {
+		return ErrStopping
+	}
+	view := &View{rows: s.rows.NewView()}
+	defer view.rows.Close()
+	return read(view)
+}
