@@ -4,8 +4,9 @@ package mvcc
 // It shows one consistent state; inside a batch it also shows what the batch
 // wrote before.
 //
-// Byte slices that a Reader or its iterators return are valid until the next
-// call on the same Reader or iterator. A Reader is used by one goroutine.
+// Byte slices that a Reader returns are valid until the next call on it; those
+// of an iterator until it moves on or is closed. A Reader is used by one
+// goroutine.
 type Reader interface {
 	// Version returns the newest stored version of key whose revision is at
 	// most at, tombstones included. ok is false when there is none.
@@ -53,7 +54,8 @@ type EventIterator interface {
 }
 
 // Writer is a Reader whose namespace can be changed. Nothing is visible
-// outside the batch before the batch is committed.
+// outside the batch before the batch is committed. It keeps none of the byte
+// slices that it is given.
 type Writer interface {
 	Reader
 	// PutVersion stores a version. Each (key, rev) is stored at most once.

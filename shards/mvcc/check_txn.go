@@ -1,0 +1,131 @@
+package mvcc
+
+import (
+	"fmt"
+
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+)
+
+// CheckTxn checks the form of a transaction and of all its operations, and
+// that no path through it writes a key twice: see footprint.
+func CheckTxn(req *flotillav1.TxnRequest, lim Limits) error {
+	if err := checkRequestID(req.GetRequestId()); err != nil {
+		return err
+	}
+	c := txnChecker{lim: lim}
+	if err := c.compares(req.GetCompare()); err != nil {
+		return err
+	}
+	if err := c.operations("success", req.GetSuccess()); err != nil {
+		return err
+	}
+	c.operationCount = 0 // each list has its own bound
+	if err := c.operations("failure", req.GetFailure()); err != nil {
+		return err
+	}
+	if _, err := footprintOf(req.GetSuccess()); err != nil {
+		return err
+	}
+	_, err := footprintOf(req.GetFailure())
+	return err
+}
+
+// txnChecker checks the form of a transaction with all those inside it.
+type txnChecker struct {
+	lim Limits
+	// What was counted so far, nested ones included.
+	compareCount, operationCount int
+}
+
+func (c *txnChecker) compares(compares []*flotillav1.Compare) error {
+	c.compareCount += len(compares)
+	if err := checkSize("txn_operations_max", c.compareCount, c.lim.TxnOperationsMax); err != nil {
+		return err
+	}
+	for i, compare := range compares {
+		if err := c.compare(compare); err != nil {
+			return inField(fmt.Sprintf("compare[%d]", i), err)
+		}
+	}
+	return nil
+}
+
+func (c *txnChecker) compare(compare *flotillav1.Compare) error {
+	switch subject := compare.GetSubject().(type) {
+	case *flotillav1.Compare_Key:
+		if err := checkKey(subject.Key, c.lim); err != nil {
+			return err
+		}
+	case *flotillav1.Compare_Range:
+		if err := checkKeyRange(subject.Range, c.lim); err != nil {
+			return inField("range", err)
+		}
+	default:
+		return &InvalidError{Field: "subject", Message: "one of key and range must be set"}
+	}
+	switch target := compare.GetTarget().(type) {
+	case nil:
+		return &InvalidError{Field: "target", Message: "one of value, version, create_revision, mod_revision and lease must be set"}
+	case *flotillav1.Compare_Value:
+		if err := checkSize("value_bytes_max", len(target.Value), c.lim.ValueBytesMax); err != nil {
+			return err
+		}
+	}
+	return checkEnum("relation", flotillav1.Compare_Relation_name, int32(compare.GetRelation()))
+}
+
+// operations checks the list of that name. It counts before it descends, so
+// nesting is no deeper than there may be operations.
+func (c *txnChecker) operations(list string, operations []*flotillav1.TxnOperation) error {
+	c.operationCount += len(operations)
+	if err := checkSize("txn_operations_max", c.operationCount, c.lim.TxnOperationsMax); err != nil {
+		return err
+	}
+	for i, op := range operations {
+		if err := c.operation(op); err != nil {
+			return inField(fmt.Sprintf("%s[%d]", list, i), err)
+		}
+	}
+	return nil
+}
+
+func (c *txnChecker) operation(op *flotillav1.TxnOperation) error {
+	switch op := op.GetOperation().(type) {
+	case *flotillav1.TxnOperation_Get:
+		return inField("get", c.inside(op.Get, CheckGet(op.Get, c.lim)))
+	case *flotillav1.TxnOperation_Range:
+		return inField("range", c.inside(op.Range, CheckRange(op.Range, c.lim)))
+	case *flotillav1.TxnOperation_Put:
+		return inField("put", c.inside(op.Put, CheckPut(op.Put, c.lim)))
+	case *flotillav1.TxnOperation_Delete:
+		return inField("delete", c.inside(op.Delete, CheckDelete(op.Delete, c.lim)))
+	case *flotillav1.TxnOperation_Txn:
+		return inField("txn", c.inside(op.Txn, c.nested(op.Txn)))
+	}
+	return &InvalidError{Field: "operation", Message: "one must be set"}
+}
+
+func (c *txnChecker) nested(req *flotillav1.TxnRequest) error {
+	if err := c.compares(req.GetCompare()); err != nil {
+		return err
+	}
+	if err := c.operations("success", req.GetSuccess()); err != nil {
+		return err
+	}
+	return c.operations("failure", req.GetFailure())
+}
+
+// inside refuses what only the outermost request may carry, besides what the
+// check of the operation itself refuses.
+func (c *txnChecker) inside(req interface{ GetNamespace() string }, err error) error {
+	if err != nil {
+		return err
+	}
+	if req.GetNamespace() != "" {
+		return &InvalidError{Field: "namespace", Message: "must be empty inside a transaction"}
+	}
+	if m, ok := req.(interface{ GetRequestId() string }); ok && m.GetRequestId() != "" {
+		return &InvalidError{Field: "request_id", Message: "must be empty inside a transaction"}
+	}
+	return nil
+}
