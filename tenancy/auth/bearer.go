@@ -1,0 +1,26 @@
+package auth
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+// ErrNoCredential says that a request has no Authorization header. It wraps
+// tenancy.ErrUnauthenticated.
+var ErrNoCredential = fmt.Errorf("%w: no Authorization header", tenancy.ErrUnauthenticated)
+
+// ParseBearer reads the API key from the value of an Authorization header:
+// "Bearer" in any case, one space, the key. The error wraps
+// tenancy.ErrUnauthenticated.
+func ParseBearer(header string) (APIKey, error) {
+	if header == "" {
+		return APIKey{}, ErrNoCredential
+	}
+	scheme, credential, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return APIKey{}, ErrMalformed
+	}
+	return ParseAPIKey(credential)
+}

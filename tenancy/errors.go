@@ -1,0 +1,78 @@
+package tenancy
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	// ErrUnauthenticated says that no credential was sent, or one that is
+	// malformed, unknown, expired or revoked. Which of these is not told.
+	ErrUnauthenticated = errors.New("the credential is missing or not valid")
+	// ErrPermissionDenied says that the credential does not allow this.
+	ErrPermissionDenied = errors.New("the credential does not allow this")
+	// ErrTenantNotFound says that the tenant does not exist.
+	ErrTenantNotFound = errors.New("the tenant does not exist")
+	// ErrNamespaceNotFound says that the tenant has no such namespace.
+	ErrNamespaceNotFound = errors.New("the namespace does not exist")
+)
+
+// AlreadyExistsError says that a record of this name is there already.
+type AlreadyExistsError struct {
+	// What is the kind of record, such as "namespace".
+	What string
+	// Name is its name.
+	Name string
+}
+
+func (e *AlreadyExistsError) Error() string {
+	return fmt.Sprintf("the %s %q exists already", e.What, e.Name)
+}
+
+// QuotaError says that a limit of the tenant is reached.
+type QuotaError struct {
+	// Limit is the limit's name, such as "namespaces_max".
+	Limit string
+	// Value is the limit.
+	Value uint64
+	// RetryAfter is when to try again at the earliest; 0 when waiting alone
+	// does not help.
+	RetryAfter time.Duration
+}
+
+func (e *QuotaError) Error() string {
+	return fmt.Sprintf("the tenant's limit %s of %d is reached", e.Limit, e.Value)
+}
+
+// TooLargeError says that a request is larger than a limit of the tenant.
+type TooLargeError struct {
+	// Limit is the limit's name, such as "request_bytes_max".
+	Limit string
+	// Value is the size of the request.
+	Value uint64
+	// Max is the limit.
+	Max uint64
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("%d is more than the limit %s of %d", e.Value, e.Limit, e.Max)
+}
+
+// InvalidNameError says that something cannot have this name. See ValidateName.
+type InvalidNameError struct {
+	// What is whose name it is, such as "namespace".
+	What string
+	// Name is the name.
+	Name string
+}
+
+// Error quotes no more of the name than a valid one could have.
+func (e *InvalidNameError) Error() string {
+	name := e.Name
+	if len(name) > NameBytesMax {
+		name = name[:NameBytesMax] + "..."
+	}
+	return fmt.Sprintf("%q cannot be the name of a %s: it takes 1 to %d of a-z, 0-9 and '-', with no '-' at its ends",
+		name, e.What, NameBytesMax)
+}

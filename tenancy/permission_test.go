@@ -1,0 +1,85 @@
+package tenancy_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+func TestPermissionsAllow(t *testing.T) {
+	t.Parallel()
+	const read, write, admin = tenancy.ActionRead, tenancy.ActionWrite, tenancy.ActionAdmin
+	span := func(start, end string) tenancy.Span {
+		return tenancy.Span{Start: []byte(start), End: []byte(end)}
+	}
+	inApp := tenancy.Permissions{{Actions: read, Namespace: "app", Prefix: []byte("a/")}}
+	tests := map[string]struct {
+		permissions tenancy.Permissions
+		actions     tenancy.Action
+		namespace   string
+		keys        tenancy.Span
+		want        bool
+	}{
+		"nothing allows nothing":        {nil, read, "app", span("a", "b"), false},
+		"no action is never allowed":    {tenancy.FullAccess(), 0, "app", tenancy.AllKeys(), false},
+		"full access":                   {tenancy.FullAccess(), read | write | admin, "app", tenancy.AllKeys(), true},
+		"key under the prefix":          {inApp, read, "app", tenancy.OneKey([]byte("a/x")), true},
+		"the prefix itself":             {inApp, read, "app", tenancy.OneKey([]byte("a/")), true},
+		"key before the prefix":         {inApp, read, "app", tenancy.OneKey([]byte("a")), false},
+		"key after the prefix":          {inApp, read, "app", tenancy.OneKey([]byte("a0")), false},
+		"other namespace":               {inApp, read, "web", tenancy.OneKey([]byte("a/x")), false},
+		"other action":                  {inApp, write, "app", tenancy.OneKey([]byte("a/x")), false},
+		"one action of two":             {inApp, read | write, "app", tenancy.OneKey([]byte("a/x")), false},
+		"range inside":                  {inApp, read, "app", span("a/b", "a/c"), true},
+		"range up to the prefix's end":  {inApp, read, "app", span("a/", "a0"), true},
+		"range beyond the prefix's end": {inApp, read, "app", span("a/", "a0\x00"), false},
+		"range without an end":          {inApp, read, "app", span("a/", ""), false},
+		"all keys under a prefix":       {inApp, read, "app", tenancy.AllKeys(), false},
+		"prefix of 0xff has no end":     {tenancy.Permissions{{Actions: read, Prefix: []byte("\xff")}}, read, "app", span("\xff\x01", ""), true},
+		"prefix that ends in 0xff": {
+			tenancy.Permissions{{Actions: read, Prefix: []byte("a\xff")}}, read, "app", span("a\xff", "b"), true,
+		},
+		"actions from two permissions": {
+			tenancy.Permissions{{Actions: read}, {Actions: write, Prefix: []byte("a")}},
+			read | write, "app", tenancy.OneKey([]byte("ab")), true,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, test.want, test.permissions.Allow(test.actions, test.namespace, test.keys))
+		})
+	}
+}
+
+// TestPermissionCoversExactlyItsPrefix compares single keys with what a prefix
+// means.
+func TestPermissionCoversExactlyItsPrefix(t *testing.T) {
+	t.Parallel()
+	letters := rapid.SliceOfN(rapid.SampledFrom([]byte{0, 'a', 'b', 0xfe, 0xff}), 0, 4)
+	rapid.Check(t, func(t *rapid.T) {
+		prefix, key := letters.Draw(t, "prefix"), letters.Draw(t, "key")
+		permissions := tenancy.Permissions{{Actions: tenancy.ActionRead, Prefix: prefix}}
+		require.Equal(t, bytes.HasPrefix(key, prefix),
+			permissions.Allow(tenancy.ActionRead, "app", tenancy.OneKey(key)))
+	})
+}
+
+func TestOneKeyLeavesItsArgumentAlone(t *testing.T) {
+	t.Parallel()
+	buffer := []byte("ab")
+	span := tenancy.OneKey(buffer[:1])
+	require.Equal(t, "a\x00", string(span.End))
+	require.Equal(t, "ab", string(buffer))
+}
+
+func TestActionString(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "read|write|admin", tenancy.AllActions.String())
+	require.Equal(t, "write", tenancy.ActionWrite.String())
+	require.Empty(t, tenancy.Action(0).String())
+}

@@ -1,0 +1,34 @@
+package tenancy_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+func TestPrincipalInContext(t *testing.T) {
+	t.Parallel()
+	_, ok := tenancy.FromContext(t.Context())
+	require.False(t, ok)
+
+	principal := &tenancy.Principal{Tenant: "acme"}
+	got, ok := tenancy.FromContext(tenancy.NewContext(t.Context(), principal))
+	require.True(t, ok)
+	require.Same(t, principal, got)
+}
+
+func TestPrincipalCheck(t *testing.T) {
+	t.Parallel()
+	principal := &tenancy.Principal{
+		Tenant:      "acme",
+		Permissions: tenancy.Permissions{{Actions: tenancy.ActionRead}},
+	}
+	require.NoError(t, principal.Check(tenancy.ActionRead, "default", tenancy.AllKeys()))
+	require.ErrorIs(t, principal.Check(tenancy.ActionWrite, "default", tenancy.AllKeys()), tenancy.ErrPermissionDenied)
+
+	principal.Revoke()
+	require.True(t, principal.Revoked())
+	require.ErrorIs(t, principal.Check(tenancy.ActionRead, "default", tenancy.AllKeys()), tenancy.ErrUnauthenticated)
+}
