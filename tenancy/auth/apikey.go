@@ -19,12 +19,12 @@ import (
 //	     16 characters      52 characters
 //	     80 random bits     256 random bits
 const (
-	keyScheme       = "flk_"
-	idBytes         = 10
-	idChars         = 16
-	secretBytes     = 32
-	secretChars     = 52
-	keyCharsInTotal = len(keyScheme) + idChars + len("_") + secretChars
+	keyScheme   = "flk_"
+	idBytes     = 10
+	idChars     = 16
+	secretBytes = 32
+	secretChars = 52
+	keyChars    = len(keyScheme) + idChars + len("_") + secretChars
 )
 
 const alphabet = "abcdefghijklmnopqrstuvwxyz234567"
@@ -65,7 +65,7 @@ func GenerateAPIKey(random io.Reader) (key APIKey, text string, err error) {
 // else is ErrMalformed.
 func ParseAPIKey(text string) (APIKey, error) {
 	rest, ok := strings.CutPrefix(text, keyScheme)
-	if !ok || len(text) != keyCharsInTotal || rest[idChars] != '_' {
+	if !ok || len(text) != keyChars || rest[idChars] != '_' {
 		return APIKey{}, ErrMalformed
 	}
 	id, secret := rest[:idChars], rest[idChars+1:]
