@@ -60,9 +60,24 @@ type shard struct {
 	leader   atomic.Uint64
 }
 
+// Markers remember which replicas were started on this node, apart from their
+// logs.
+type Markers interface {
+	HasReplica(shard ShardID, replica uint64) bool
+	MarkReplica(shard ShardID, replica uint64) error
+}
+
+// LogMissingError refuses to start a replica whose log is gone: it has voted
+// and acknowledged what it no longer knows, so it must never come back.
+type LogMissingError struct{ Shard ShardID }
+
+func (e *LogMissingError) Error() string {
+	return fmt.Sprintf("the Raft log of shard %d is missing, though its replica ran here: restore the data directory from where it was, or start with an empty one", e.Shard)
+}
+
 // Start starts the node's replicas over its store. The store must outlive the
 // host. onHalt is called if a replica cannot go on: the process should end.
-func Start(cfg Config, st *store.Store, reg prometheus.Registerer, log *slog.Logger, onHalt func(error)) (*Host, error) {
+func Start(cfg Config, st *store.Store, markers Markers, reg prometheus.Registerer, log *slog.Logger, onHalt func(error)) (*Host, error) {
 	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("shards: %w", err)
@@ -74,10 +89,16 @@ func Start(cfg Config, st *store.Store, reg prometheus.Registerer, log *slog.Log
 		return nil, fmt.Errorf("start the Raft engine: %w", err)
 	}
 	h.node = node
+	// All shards are known before the first starts: the engine tells of
+	// leaders from then on.
 	m := newMetrics(reg)
 	for _, id := range cfg.Shards {
-		if err := h.startShard(id, m.of(id)); err != nil {
+		h.shards[id] = h.newShard(id, m.of(id))
+	}
+	for _, id := range cfg.Shards {
+		if err := h.startReplica(h.shards[id], markers); err != nil {
 			node.Close()
+			h.closeShards()
 			return nil, fmt.Errorf("start shard %d: %w", id, err)
 		}
 	}
@@ -111,22 +132,33 @@ func (h *Host) nodeConfig() config.NodeHostConfig {
 	}
 }
 
-func (h *Host) startShard(id ShardID, m *shardMetrics) error {
-	rows := h.store.Shard(uint64(id))
-	s := &shard{id: id, rows: rows, metrics: m}
-	s.replica = replica.New(rows, &applyListener{host: h, shard: s})
+func (h *Host) newShard(id ShardID, m *shardMetrics) *shard {
+	s := &shard{id: id, rows: h.store.Shard(uint64(id)), metrics: m}
+	s.replica = replica.New(s.rows, &applyListener{host: h, shard: s})
 	s.proposer = newProposer(id, h.node, h.cfg, proposerID(), m)
 	s.reader = newReader(id, h.node, h.cfg, m)
-	h.shards[id] = s
+	return s
+}
+
+func (h *Host) startReplica(s *shard, markers Markers) error {
+	if markers.HasReplica(s.id, loneReplica) && !h.node.HasNodeInfo(uint64(s.id), loneReplica) {
+		return &LogMissingError{Shard: s.id}
+	}
 	create := func(uint64, uint64) statemachine.IOnDiskStateMachine { return s.replica }
 	members := map[uint64]dragonboat.Target{loneReplica: h.cfg.NodeID}
-	return h.node.StartOnDiskReplica(members, false, create, config.Config{
-		ReplicaID: loneReplica, ShardID: uint64(id),
+	err := h.node.StartOnDiskReplica(members, false, create, config.Config{
+		ReplicaID: loneReplica, ShardID: uint64(s.id),
 		ElectionRTT: 10, HeartbeatRTT: 1,
 		CheckQuorum: true, PreVote: true, OrderedConfigChange: true,
 		SnapshotEntries: h.cfg.SnapshotEntries, CompactionOverhead: 1024,
 		MaxInMemLogSize: h.cfg.InMemoryLogBytesMax,
 	})
+	if err != nil {
+		return err
+	}
+	// Marked after its log exists: were it the other way round, a crash in
+	// between would look like a lost log.
+	return markers.MarkReplica(s.id, loneReplica)
 }
 
 func proposerID() uint64 {
@@ -143,10 +175,7 @@ func (h *Host) Stop(ctx context.Context) error {
 	drained := make(chan struct{})
 	go func() {
 		h.workers.Wait()
-		for _, s := range h.shards {
-			s.proposer.close()
-			s.reader.close()
-		}
+		h.closeShards()
 		close(drained)
 	}()
 	var err error
@@ -161,6 +190,13 @@ func (h *Host) Stop(ctx context.Context) error {
 	h.stopped = true
 	h.reading.Unlock()
 	return err
+}
+
+func (h *Host) closeShards() {
+	for _, s := range h.shards {
+		s.proposer.close()
+		s.reader.close()
+	}
 }
 
 // LeaderUpdated implements the library's event listener. It shares a goroutine
@@ -280,10 +316,10 @@ func (h *Host) WaitReady(ctx context.Context) error {
 
 // ShardStatus is what an operator wants to know of a replica.
 type ShardStatus struct {
-	Shard   ShardID
-	Leader  uint64
-	Applied uint64
-	Queued  int
+	Shard   ShardID `json:"shard"`
+	Leader  uint64  `json:"leader"`
+	Applied uint64  `json:"applied_index"`
+	Queued  int     `json:"queued"`
 }
 
 // Status lists this node's replicas.

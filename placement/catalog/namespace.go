@@ -57,9 +57,9 @@ func (c *Catalog) Route(ctx context.Context, tenant tenancy.TenantID, name strin
 }
 
 // CreateNamespaces creates namespaces, all or none, each on the shard that has
-// the fewest. It returns *tenancy.AlreadyExistsError, *tenancy.QuotaError for
-// more than namespacesMax, or tenancy.ErrTenantNotFound.
-func (c *Catalog) CreateNamespaces(ctx context.Context, tenant tenancy.TenantID, names []string, namespacesMax uint64) ([]Namespace, error) {
+// the fewest. It returns *tenancy.AlreadyExistsError, *tenancy.QuotaError
+// beyond the tenant's limit, or tenancy.ErrTenantNotFound.
+func (c *Catalog) CreateNamespaces(ctx context.Context, tenant tenancy.TenantID, names []string, limits tenancy.Limits) ([]Namespace, error) {
 	if len(names) > NamespacesCreatedMax {
 		return nil, &tenancy.QuotaError{Limit: "namespaces in one request", Value: NamespacesCreatedMax}
 	}
@@ -71,7 +71,7 @@ func (c *Catalog) CreateNamespaces(ctx context.Context, tenant tenancy.TenantID,
 	c.placing.Lock()
 	defer c.placing.Unlock()
 	now := c.now()
-	err := retryConflicts(func() error { return c.placeNamespaces(ctx, tenant, names, namespacesMax, now) })
+	err := retryConflicts(func() error { return c.placeNamespaces(ctx, tenant, names, limits, now) })
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (c *Catalog) CreateNamespaces(ctx context.Context, tenant tenancy.TenantID,
 }
 
 // placeNamespaces makes one attempt, which a concurrent change may spoil.
-func (c *Catalog) placeNamespaces(ctx context.Context, tenant tenancy.TenantID, names []string, namespacesMax uint64, now time.Time) error {
+func (c *Catalog) placeNamespaces(ctx context.Context, tenant tenancy.TenantID, names []string, limits tenancy.Limits, now time.Time) error {
 	owner, err := read(ctx, c, tenantKey(tenant), &internalv1.TenantRecord{})
 	if err != nil {
 		return err
@@ -91,8 +91,8 @@ func (c *Catalog) placeNamespaces(ctx context.Context, tenant tenancy.TenantID, 
 	if !owner.exists() {
 		return tenancy.ErrTenantNotFound
 	}
-	if owner.message.GetNamespaces()+uint64(len(names)) > namespacesMax {
-		return &tenancy.QuotaError{Limit: "namespaces", Value: namespacesMax}
+	if err := limits.CheckNamespaces(owner.message.GetNamespaces(), len(names)); err != nil {
+		return err
 	}
 	cluster, err := read(ctx, c, clusterKey, &internalv1.ClusterRecord{})
 	if err != nil {

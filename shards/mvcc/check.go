@@ -43,7 +43,7 @@ func CheckPut(req *flotillav1.PutRequest, lim Limits) error {
 	if req.GetIgnoreLease() && req.GetLease() != 0 {
 		return &InvalidError{Field: "lease", Message: "must be 0 with ignore_lease"}
 	}
-	return inField("precondition", checkForm(req.GetPrecondition()))
+	return checkPreconditionForm(req.GetPrecondition())
 }
 
 // CheckDelete checks the form of a request.
@@ -56,7 +56,7 @@ func CheckDelete(req *flotillav1.DeleteRequest, lim Limits) error {
 		if err := checkKey(target.Key, lim); err != nil {
 			return err
 		}
-		return inField("precondition", checkForm(req.GetPrecondition()))
+		return checkPreconditionForm(req.GetPrecondition())
 	case *flotillav1.DeleteRequest_Range:
 		if req.GetPrecondition() != nil {
 			return &InvalidError{Field: "precondition", Message: "is only for the deletion of one key"}
@@ -100,12 +100,12 @@ func checkKeyRange(r *flotillav1.KeyRange, lim Limits) error {
 	return nil
 }
 
-// checkForm refuses conditions that cannot hold together.
-func checkForm(p *flotillav1.Precondition) error {
+// checkPreconditionForm refuses conditions that cannot hold together.
+func checkPreconditionForm(p *flotillav1.Precondition) error {
 	absent := p.GetMustNotExist() || p != nil && p.ModRevision != nil && p.GetModRevision() == 0
 	present := p.GetMustExist() || p.GetModRevision() > 0
 	if absent && present {
-		return &InvalidError{Field: "mod_revision", Message: "asks, with must_exist and must_not_exist, that the key both exists and does not"}
+		return &InvalidError{Field: "precondition", Message: "asks that the key exists and that it does not"}
 	}
 	return nil
 }

@@ -38,31 +38,38 @@ func Purge(w Writer, st *State, eventsMax int) (PurgeResult, error) {
 		return PurgeResult{Done: true}, nil
 	}
 	p := purger{w: w, compact: st.CompactRevision}
-	events, done, err := p.gather(st.PurgedRevision, max(eventsMax, 1))
+	done, err := p.gather(st.PurgedRevision, max(eventsMax, 1))
 	if err != nil {
 		return PurgeResult{}, err
 	}
-	for _, e := range events {
-		if err := p.purge(e); err != nil {
+	for _, e := range p.events {
+		if err := p.judge(e); err != nil {
 			return PurgeResult{}, err
 		}
+	}
+	if err := p.remove(); err != nil {
+		return PurgeResult{}, err
 	}
 	switch {
 	case done:
 		st.PurgedRevision = st.CompactRevision
-	case len(events) > 0:
+	case len(p.events) > 0:
 		// More events of the last revision may be left: the next call begins
 		// with it.
-		st.PurgedRevision = events[len(events)-1].revision
+		st.PurgedRevision = p.events[len(p.events)-1].revision
 	}
-	return PurgeResult{Versions: p.versions, Events: len(events), Done: done}, nil
+	return PurgeResult{Versions: len(p.dropped), Events: len(p.events), Done: done}, nil
 }
 
+// purger reads all that it needs before it removes anything: reading what a
+// batch has written before costs more than reading what is committed.
 type purger struct {
-	w        Writer
-	compact  Revision
-	arena    arena
-	versions int
+	w       Writer
+	compact Revision
+
+	arena   arena
+	events  []event          // to visit
+	dropped []droppedVersion // to remove
 }
 
 type event struct {
@@ -71,59 +78,72 @@ type event struct {
 	key      []byte
 }
 
-// gather lists the events to visit: the iterator must be closed before they
-// are removed. done says that they are the last.
-func (p *purger) gather(from Revision, eventsMax int) (events []event, done bool, err error) {
+type droppedVersion struct {
+	key      []byte
+	revision Revision
+}
+
+// gather lists the events to visit. done says that they are the last.
+func (p *purger) gather(from Revision, eventsMax int) (done bool, err error) {
 	it := p.w.Events(from)
 	done = true
 	for it.Next() && it.Revision() <= p.compact {
-		if len(events) >= eventsMax && it.Revision() < p.compact {
+		if len(p.events) >= eventsMax && it.Revision() < p.compact {
 			done = false
 			break
 		}
-		events = append(events, event{revision: it.Revision(), sub: it.Sub(), key: p.arena.copy(it.Key())})
+		p.events = append(p.events, event{revision: it.Revision(), sub: it.Sub(), key: p.arena.copy(it.Key())})
 	}
-	return events, done, it.Close()
+	return done, it.Close()
 }
 
-// purge removes what an event shows to be out of reach. Events come in order,
-// so of the versions before this one there is at most one left.
-func (p *purger) purge(e event) error {
-	previous, _, ok, err := p.w.Version(e.key, e.revision-1)
+// judge drops what an event shows to be out of reach: the version that it
+// superseded, and its own if that is a tombstone. A tombstone that it superseded
+// is left to that one's own event, so that nothing is dropped twice.
+func (p *purger) judge(e event) error {
+	own, tombstone, err := p.versionAt(e.key, e.revision)
 	if err != nil {
 		return err
 	}
-	if ok {
-		if err := p.removeVersion(e.key, previous); err != nil {
+	if own != e.revision {
+		return fmt.Errorf("%w: there is none for event %d of revision %d", ErrCorruptVersion, e.sub, e.revision)
+	}
+	if tombstone && e.revision < p.compact {
+		p.dropped = append(p.dropped, droppedVersion{key: e.key, revision: own})
+	}
+	superseded, tombstone, err := p.versionAt(e.key, e.revision-1)
+	if err != nil {
+		return err
+	}
+	if superseded != NoRevision && !tombstone {
+		p.dropped = append(p.dropped, droppedVersion{key: e.key, revision: superseded})
+	}
+	return nil
+}
+
+// versionAt finds the newest version of key whose revision is at most at.
+func (p *purger) versionAt(key []byte, at Revision) (revision Revision, tombstone bool, err error) {
+	revision, stored, ok, err := p.w.Version(key, at)
+	if err != nil || !ok {
+		return NoRevision, false, err
+	}
+	v, err := DecodeVersion(stored)
+	return revision, v.Tombstone, err
+}
+
+func (p *purger) remove() error {
+	for _, v := range p.dropped {
+		if err := p.w.DeleteVersion(v.key, v.revision); err != nil {
 			return err
 		}
 	}
-	if e.revision == p.compact {
-		return nil
+	for _, e := range p.events {
+		if e.revision == p.compact {
+			break // and all after it
+		}
+		if err := p.w.DeleteEvent(e.revision, e.sub); err != nil {
+			return err
+		}
 	}
-	if err := p.removeTombstone(e); err != nil {
-		return err
-	}
-	return p.w.DeleteEvent(e.revision, e.sub)
-}
-
-// removeTombstone removes the event's version if it is a tombstone.
-func (p *purger) removeTombstone(e event) error {
-	revision, stored, ok, err := p.w.Version(e.key, e.revision)
-	if err != nil {
-		return err
-	}
-	if !ok || revision != e.revision {
-		return fmt.Errorf("%w: event %d of revision %d is of none", ErrCorruptVersion, e.sub, e.revision)
-	}
-	v, err := DecodeVersion(stored)
-	if err != nil || !v.Tombstone {
-		return err
-	}
-	return p.removeVersion(e.key, e.revision)
-}
-
-func (p *purger) removeVersion(key []byte, revision Revision) error {
-	p.versions++
-	return p.w.DeleteVersion(key, revision)
+	return nil
 }

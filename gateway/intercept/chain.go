@@ -1,0 +1,38 @@
+package intercept
+
+import (
+	"log/slog"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Config is what the layers need. Zero durations take the defaults.
+type Config struct {
+	Authenticator *Authenticator
+	Registerer    prometheus.Registerer
+	Log           *slog.Logger
+	// TimeoutDefault is the deadline of a unary RPC that brings none.
+	// Default 10 s.
+	TimeoutDefault time.Duration
+	// TimeoutMax is the latest deadline of a unary RPC. Default 60 s.
+	TimeoutMax time.Duration
+}
+
+// Chain is the layers in their order.
+func Chain(cfg Config) connect.Option {
+	if cfg.TimeoutDefault == 0 {
+		cfg.TimeoutDefault = 10 * time.Second
+	}
+	if cfg.TimeoutMax == 0 {
+		cfg.TimeoutMax = time.Minute
+	}
+	return connect.WithInterceptors(
+		observe(newMetrics(cfg.Registerer), cfg.Log),
+		errorTable(cfg.Log),
+		recovering(),
+		deadline(cfg.TimeoutDefault, cfg.TimeoutMax),
+		authenticate(cfg.Authenticator),
+	)
+}

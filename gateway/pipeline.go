@@ -1,0 +1,210 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+	"github.com/flotillakv/flotilla/shards"
+)
+
+const (
+	// operationTimeout is how long an operation of a batch or pipeline may
+	// take.
+	operationTimeout = 10 * time.Second
+	// pipelineOperationsMax bounds the operations of one pipeline that are not
+	// yet answered. A caller that sends more is not read from until some are.
+	pipelineOperationsMax = 16_384
+	// pipelineBytesMax bounds their requests and the answers not yet sent, in
+	// bytes, likewise.
+	pipelineBytesMax = 32 << 20
+	// pipelineMessageBytes is when an answering message is full.
+	pipelineMessageBytes = 1 << 20
+)
+
+// Pipeline implements KVService. It reads and starts operations on the RPC's
+// own goroutine; another sends what is answered, as much as there is at once.
+func (h *kvHandler) Pipeline(ctx context.Context, stream *connect.BidiStream[flotillav1.PipelineRequest, flotillav1.PipelineResponse]) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	answers := newAnswerQueue()
+	sent := make(chan error, 1)
+	go func() {
+		err := answers.send(stream.Send)
+		if err != nil {
+			cancel(err)
+		}
+		sent <- err
+	}()
+	pipeline := h.kv.NewPipeline(operationTimeout, func(op *flotillav1.Operation, response proto.Message, err error) {
+		answers.add(resultOf(ctx, op, response, err), proto.Size(op))
+	})
+	err := h.receive(ctx, stream, answers, func(ops []*flotillav1.Operation) { pipeline.Start(ctx, ops) })
+	pipeline.Wait()
+	answers.close()
+	return errors.Join(err, <-sent)
+}
+
+// receive starts operations as they come, until the caller closes its side or
+// the node begins to stop.
+func (h *kvHandler) receive(
+	ctx context.Context, stream *connect.BidiStream[flotillav1.PipelineRequest, flotillav1.PipelineResponse],
+	answers *answerQueue, start func([]*flotillav1.Operation),
+) error {
+	messages := make(chan *flotillav1.PipelineRequest)
+	failed := make(chan error, 1)
+	go func() { // ends when the RPC ends, which ends Receive
+		for {
+			message, err := stream.Receive()
+			if err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case messages <- message:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	for {
+		select {
+		case message := <-messages:
+			if err := h.auth.StillValid(ctx); err != nil {
+				return err
+			}
+			size := 0
+			for _, op := range message.GetOperations() {
+				size += proto.Size(op)
+			}
+			if err := answers.admit(ctx, len(message.GetOperations()), size); err != nil {
+				return err
+			}
+			start(message.GetOperations())
+		case err := <-failed:
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		case <-h.stopping:
+			return shards.ErrStopping
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// answerQueue gathers a pipeline's answers and bounds what is on its way.
+type answerQueue struct {
+	mu sync.Mutex
+	// changed is signaled when an answer is added or sent, and at close.
+	changed sync.Cond
+	ready   []*flotillav1.OperationResult
+	sizes   []int // of the answers in ready
+	// operations and bytes are on their way: admitted and not sent.
+	operations, bytes int
+	closed            bool
+}
+
+func newAnswerQueue() *answerQueue {
+	q := &answerQueue{}
+	q.changed.L = &q.mu
+	return q
+}
+
+// admit waits until there is room for more operations.
+func (q *answerQueue) admit(ctx context.Context, operations, bytes int) error {
+	stop := context.AfterFunc(ctx, q.wake)
+	defer stop()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.operations > 0 && (q.operations+operations > pipelineOperationsMax || q.bytes+bytes > pipelineBytesMax) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		q.changed.Wait()
+	}
+	q.operations += operations
+	q.bytes += bytes
+	return nil
+}
+
+func (q *answerQueue) wake() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.changed.Broadcast()
+}
+
+// add queues the answer to an operation whose request had so many bytes.
+func (q *answerQueue) add(result *flotillav1.OperationResult, requestBytes int) {
+	size := proto.Size(result)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.bytes += size - requestBytes
+	q.ready = append(q.ready, result)
+	q.sizes = append(q.sizes, size)
+	if len(q.ready) == 1 {
+		q.changed.Broadcast()
+	}
+}
+
+// close lets send return once all answers are sent.
+func (q *answerQueue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.changed.Broadcast()
+}
+
+// send sends answers until the queue is closed and empty, or sending fails.
+func (q *answerQueue) send(send func(*flotillav1.PipelineResponse) error) error {
+	var results []*flotillav1.OperationResult
+	var sizes []int
+	for {
+		results, sizes = q.take(results, sizes)
+		if len(results) == 0 {
+			return nil
+		}
+		for start := 0; start < len(results); {
+			end, bytes := start, 0
+			for end < len(results) && (end == start || bytes+sizes[end] <= pipelineMessageBytes) {
+				bytes += sizes[end]
+				end++
+			}
+			err := send(&flotillav1.PipelineResponse{Results: results[start:end]})
+			q.release(end-start, bytes)
+			if err != nil {
+				return err
+			}
+			start = end
+		}
+	}
+}
+
+// take waits for answers and takes all there are, giving the slices of the
+// last ones for reuse.
+func (q *answerQueue) take(results []*flotillav1.OperationResult, sizes []int) ([]*flotillav1.OperationResult, []int) {
+	clear(results)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.ready) == 0 && !q.closed {
+		q.changed.Wait()
+	}
+	results, q.ready = q.ready, results[:0]
+	sizes, q.sizes = q.sizes, sizes[:0]
+	return results, sizes
+}
+
+func (q *answerQueue) release(operations, bytes int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.operations -= operations
+	q.bytes -= bytes
+	q.changed.Broadcast()
+}

@@ -1,0 +1,256 @@
+// Package rest is the plain HTTP surface of the key space: what curl and a
+// browser can use without a client library.
+//
+//	GET    /v1/kv/{key}            the value, as it is; ETag is its mod revision
+//	PUT    /v1/kv/{key}            writes the body
+//	DELETE /v1/kv/{key}            removes the key
+//	GET    /v1/kv?prefix=&limit=   lists keys as JSON
+//
+// Another namespace than "default" is reached under /v1/ns/{namespace}/kv.
+// If-Match and If-None-Match make a write conditional. A key may contain
+// slashes; other bytes that a URL cannot hold are percent-encoded.
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flotillakv/flotilla/gateway/apierr"
+	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/route"
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+// timeout is how long a request may take.
+const timeout = 10 * time.Second
+
+// listKeysDefault is how many keys a list holds if the request does not say.
+const listKeysDefault = 1000
+
+// Handler serves the surface.
+type Handler struct {
+	kv   *route.KV
+	auth *intercept.Authenticator
+	log  *slog.Logger
+}
+
+// New makes a Handler.
+func New(kv *route.KV, auth *intercept.Authenticator, log *slog.Logger) *Handler {
+	return &Handler{kv: kv, auth: auth, log: log}
+}
+
+// Serves tells whether a path belongs to this surface. It is asked before any
+// cleaning of the path: "a//b" and "../c" are keys like others.
+func Serves(path string) bool {
+	return strings.HasPrefix(path, "/v1/kv") || strings.HasPrefix(path, "/v1/ns/")
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, id := intercept.WithRequestID(r.Context())
+	w.Header().Set(intercept.RequestIDHeader, id)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if err := h.serve(w, r.WithContext(ctx)); err != nil {
+		h.fail(w, r, id, err)
+	}
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
+	principal, err := h.auth.Authenticate(r.Context(), r.Header)
+	if err != nil {
+		return err
+	}
+	t, err := targetOf(r)
+	if err != nil {
+		return err
+	}
+	r = r.WithContext(tenancy.NewContext(r.Context(), principal))
+	switch {
+	case t.key == nil && r.Method == http.MethodGet:
+		return h.list(w, r, t)
+	case t.key == nil:
+		return methodError{allow: "GET"}
+	case r.Method == http.MethodGet, r.Method == http.MethodHead:
+		return h.get(w, r, t)
+	case r.Method == http.MethodPut:
+		return h.put(w, r, t, principal.Limits)
+	case r.Method == http.MethodDelete:
+		return h.delete(w, r, t)
+	default:
+		return methodError{allow: "GET, HEAD, PUT, DELETE"}
+	}
+}
+
+// target is what a path names.
+type target struct {
+	namespace string
+	key       []byte // nil for the list of keys
+}
+
+func targetOf(r *http.Request) (target, error) {
+	var t target
+	rest := strings.TrimPrefix(r.URL.EscapedPath(), "/v1/")
+	if after, ok := strings.CutPrefix(rest, "ns/"); ok {
+		t.namespace, rest, _ = strings.Cut(after, "/")
+		if t.namespace == "" {
+			return target{}, errNoSuchPath
+		}
+	}
+	if rest == "kv" || rest == "kv/" {
+		return t, nil
+	}
+	escaped, ok := strings.CutPrefix(rest, "kv/")
+	if !ok {
+		return target{}, errNoSuchPath
+	}
+	key, err := url.PathUnescape(escaped)
+	if err != nil {
+		return target{}, &mvcc.InvalidError{Field: "key", Message: "is not percent-encoded as a URL path must be"}
+	}
+	t.key = []byte(key)
+	return t, nil
+}
+
+// errNoSuchPath and methodError are what HTTP knows and the API does not.
+var errNoSuchPath = errors.New("there is nothing at this path: keys are under /v1/kv/{key} and /v1/ns/{namespace}/kv/{key}")
+
+type methodError struct{ allow string }
+
+func (e methodError) Error() string { return "the method is not allowed here: use one of " + e.allow }
+
+func (h *Handler) get(w http.ResponseWriter, r *http.Request, t target) error {
+	revision, err := uintParam(r, "revision")
+	if err != nil {
+		return err
+	}
+	serializable, err := boolParam(r, "serializable")
+	if err != nil {
+		return err
+	}
+	response, err := route.Do[*flotillav1.GetResponse](r.Context(), h.kv, &flotillav1.GetRequest{
+		Namespace: t.namespace, Key: t.key, Revision: revision, Serializable: serializable,
+	})
+	if err != nil {
+		return err
+	}
+	setRevision(w, response.GetRevision())
+	kv := response.GetKv()
+	if kv == nil {
+		return mvcc.ErrKeyNotFound
+	}
+	w.Header().Set("ETag", etag(kv.GetModRevision()))
+	w.Header().Set("Flotilla-Create-Revision", strconv.FormatUint(kv.GetCreateRevision(), 10))
+	w.Header().Set("Flotilla-Version", strconv.FormatUint(kv.GetVersion(), 10))
+	if matches(r.Header.Get("If-None-Match"), kv.GetModRevision()) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	// A value is whatever a tenant stored; a browser must not run it.
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Content-Length", strconv.Itoa(len(kv.GetValue())))
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	_, _ = w.Write(kv.GetValue()) // a caller that went away is not our error
+	return nil
+}
+
+func (h *Handler) put(w http.ResponseWriter, r *http.Request, t target, limits tenancy.Limits) error {
+	precondition, err := preconditionOf(r)
+	if err != nil {
+		return err
+	}
+	value, err := readBody(w, r, limits)
+	if err != nil {
+		return err
+	}
+	response, err := route.Do[*flotillav1.PutResponse](r.Context(), h.kv, &flotillav1.PutRequest{
+		Namespace: t.namespace, RequestId: r.Header.Get("Idempotency-Key"),
+		Key: t.key, Value: value, Precondition: precondition,
+	})
+	if err != nil {
+		return err
+	}
+	setRevision(w, response.GetRevision())
+	w.Header().Set("ETag", etag(response.GetRevision()))
+	return writeJSON(w, http.StatusOK, map[string]string{"revision": strconv.FormatUint(response.GetRevision(), 10)})
+}
+
+// readBody reads a value, at most one byte more than may be stored.
+func readBody(w http.ResponseWriter, r *http.Request, limits tenancy.Limits) ([]byte, error) {
+	value, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limits.ValueBytesMax)))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		size := max(r.ContentLength, tooLarge.Limit+1)
+		return nil, &mvcc.TooLargeError{Limit: "value_bytes_max", Value: uint64(size), Max: uint64(tooLarge.Limit)}
+	}
+	if err != nil {
+		return nil, &mvcc.InvalidError{Field: "body", Message: "could not be read to its end"}
+	}
+	return value, nil
+}
+
+func (h *Handler) delete(w http.ResponseWriter, r *http.Request, t target) error {
+	precondition, err := preconditionOf(r)
+	if err != nil {
+		return err
+	}
+	response, err := route.Do[*flotillav1.DeleteResponse](r.Context(), h.kv, &flotillav1.DeleteRequest{
+		Namespace: t.namespace, RequestId: r.Header.Get("Idempotency-Key"),
+		Target:       &flotillav1.DeleteRequest_Key{Key: t.key},
+		Precondition: precondition,
+	})
+	if err != nil {
+		return err
+	}
+	setRevision(w, response.GetRevision())
+	return writeJSON(w, http.StatusOK, map[string]string{
+		"revision": strconv.FormatUint(response.GetRevision(), 10),
+		"deleted":  strconv.FormatUint(response.GetDeleted(), 10),
+	})
+}
+
+func setRevision(w http.ResponseWriter, revision uint64) {
+	w.Header().Set("Flotilla-Revision", strconv.FormatUint(revision, 10))
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) error {
+	encoded, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(encoded, '\n')) // a caller that went away is not our error
+	return nil
+}
+
+// fail answers with an error: the same as the API's, as JSON.
+func (h *Handler) fail(w http.ResponseWriter, r *http.Request, id string, err error) {
+	var method methodError
+	switch {
+	case errors.As(err, &method):
+		w.Header().Set("Allow", method.allow)
+		_ = writeJSON(w, http.StatusMethodNotAllowed, map[string]string{"message": err.Error()})
+		return
+	case errors.Is(err, errNoSuchPath):
+		_ = writeJSON(w, http.StatusNotFound, map[string]string{"message": err.Error()})
+		return
+	}
+	if apierr.IsInternal(err) {
+		h.log.Error("request failed", "procedure", r.Method+" /v1/kv", "request_id", id, "err", err)
+	}
+	apierr.WriteHTTP(w, err, id)
+}

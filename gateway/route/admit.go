@@ -1,0 +1,101 @@
+package route
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/flotillakv/flotilla/placement/catalog"
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+// DefaultNamespace is meant when a request names none.
+const DefaultNamespace = "default"
+
+// admitted is a request that may be run, and where.
+type admitted struct {
+	tenant  tenancy.TenantID
+	limits  *tenancy.Limits
+	route   catalog.Route
+	request Request
+	// command is set for a mutation, consistency holds for a read.
+	command     *internalv1.Command
+	consistency shards.Consistency
+}
+
+// admit checks a request and finds its shard. What it refuses was not applied.
+func (kv *KV) admit(ctx context.Context, req Request) (admitted, error) {
+	principal, ok := tenancy.FromContext(ctx)
+	if !ok {
+		return admitted{}, tenancy.ErrUnauthenticated
+	}
+	namespace := req.GetNamespace()
+	if namespace == "" {
+		namespace = DefaultNamespace
+	}
+	if err := tenancy.ValidateName("namespace", namespace); err != nil {
+		return admitted{}, err
+	}
+	a := admitted{tenant: principal.Tenant, limits: &principal.Limits, request: req}
+	if err := a.check(); err != nil {
+		return admitted{}, err
+	}
+	if err := allow(principal, namespace, req); err != nil {
+		return admitted{}, err
+	}
+	var err error
+	if a.route, err = kv.catalog.Route(ctx, principal.Tenant, namespace); err != nil {
+		return admitted{}, err
+	}
+	if a.command != nil {
+		a.command.NamespaceId, a.command.Epoch = uint64(a.route.Namespace), a.route.Epoch
+	}
+	return a, nil
+}
+
+// check holds a request to the tenant's limits, clears what a command does not
+// carry, and fills in how it is run.
+func (a *admitted) check() error {
+	limits := mvcc.Limits{
+		KeyBytesMax: a.limits.KeyBytesMax, ValueBytesMax: a.limits.ValueBytesMax,
+		TxnOperationsMax: a.limits.TxnOperationsMax,
+	}
+	switch req := a.request.(type) {
+	case *flotillav1.GetRequest:
+		req.Namespace = ""
+		a.consistency = consistencyOf(req.GetSerializable())
+		return mvcc.CheckGet(req, limits)
+	case *flotillav1.RangeRequest:
+		req.Namespace = ""
+		a.consistency = consistencyOf(req.GetSerializable())
+		return mvcc.CheckRange(req, limits)
+	case *flotillav1.PutRequest:
+		req.Namespace = ""
+		a.command = &internalv1.Command{Operation: &internalv1.Command_Put{Put: req}}
+		return mvcc.CheckPut(req, limits)
+	case *flotillav1.DeleteRequest:
+		req.Namespace = ""
+		a.command = &internalv1.Command{Operation: &internalv1.Command_Delete{Delete: req}}
+		return mvcc.CheckDelete(req, limits)
+	case *flotillav1.TxnRequest:
+		req.Namespace = ""
+		a.command = &internalv1.Command{Operation: &internalv1.Command_Txn{Txn: req}}
+		return mvcc.CheckTxn(req, limits)
+	case *flotillav1.CompactRequest:
+		req.Namespace = ""
+		a.command = &internalv1.Command{Operation: &internalv1.Command_Compact{Compact: req}}
+		return mvcc.CheckCompact(req, limits)
+	default:
+		return fmt.Errorf("%T is not a request to a key space", a.request)
+	}
+}
+
+func consistencyOf(serializable bool) shards.Consistency {
+	if serializable {
+		return shards.Serializable
+	}
+	return shards.Linearizable
+}

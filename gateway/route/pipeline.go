@@ -1,0 +1,182 @@
+package route
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/machine"
+	"github.com/flotillakv/flotilla/shards/mvcc"
+)
+
+// A Pipeline runs independent operations side by side, as one connection or
+// batch sends them. Single-key operations keep their order per key; nothing
+// else is promised. Each operation is answered exactly once.
+type Pipeline struct {
+	kv      *KV
+	timeout time.Duration
+	emit    func(*flotillav1.Operation, proto.Message, error)
+
+	mu    sync.Mutex // guards order
+	order *order
+
+	running sync.WaitGroup
+}
+
+// NewPipeline makes a pipeline whose answers go to emit, with a response or an
+// error. Emit is called from several goroutines, also such that others wait
+// for: it must not block. An operation that takes longer than the timeout is
+// answered with an error.
+func (kv *KV) NewPipeline(timeout time.Duration, emit func(*flotillav1.Operation, proto.Message, error)) *Pipeline {
+	return &Pipeline{kv: kv, timeout: timeout, emit: emit, order: newOrder()}
+}
+
+// operation is one operation on its way.
+type operation struct {
+	admitted
+	source   *flotillav1.Operation
+	orderKey orderKey // its key is empty if the operation has no single key
+	call     shards.Call
+}
+
+func (op *operation) isWrite() bool { return op.command != nil }
+
+// Start brings operations on their way; answers come later. It must not be
+// called any more once Wait was.
+func (p *Pipeline) Start(ctx context.Context, sources []*flotillav1.Operation) {
+	ready := make([]*operation, 0, len(sources))
+	for _, source := range sources {
+		op, err := p.admit(ctx, source)
+		if err != nil {
+			p.emit(source, nil, err)
+			continue
+		}
+		p.running.Add(1) // until finish
+		if p.begin(op) {
+			ready = append(ready, op)
+		}
+	}
+	p.run(ctx, ready)
+}
+
+// Wait returns when every operation that was started is answered.
+func (p *Pipeline) Wait() { p.running.Wait() }
+
+// begin tells whether the operation may run now, or waits for others of its key.
+func (p *Pipeline) begin(op *operation) bool {
+	if op.orderKey.key == "" {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.order.begin(op)
+}
+
+func (p *Pipeline) admit(ctx context.Context, source *flotillav1.Operation) (*operation, error) {
+	request, key := requestOf(source)
+	if request == nil {
+		return nil, &mvcc.InvalidError{Field: "operation", Message: "one of get, range, put, delete and txn must be set"}
+	}
+	namespace := request.GetNamespace()
+	a, err := p.kv.admit(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	return &operation{admitted: a, source: source, orderKey: orderKey{namespace, string(key)}}, nil
+}
+
+// requestOf is an operation's request, and its key if it has a single one.
+func requestOf(op *flotillav1.Operation) (req Request, key []byte) {
+	switch o := op.GetOperation().(type) {
+	case *flotillav1.Operation_Get:
+		return o.Get, o.Get.GetKey()
+	case *flotillav1.Operation_Put:
+		return o.Put, o.Put.GetKey()
+	case *flotillav1.Operation_Delete:
+		return o.Delete, o.Delete.GetKey()
+	case *flotillav1.Operation_Range:
+		return o.Range, nil
+	case *flotillav1.Operation_Txn:
+		return o.Txn, nil
+	default:
+		return nil, nil
+	}
+}
+
+// run brings operations on their way: writes into their shards' lines, reads
+// in one group a shard, each on a goroutine of its own.
+func (p *Pipeline) run(ctx context.Context, ops []*operation) {
+	var reads map[readGroup][]*operation
+	deadline := time.Now().Add(p.timeout)
+	for _, op := range ops {
+		if op.isWrite() {
+			p.submit(ctx, op, deadline)
+			continue
+		}
+		if reads == nil {
+			reads = make(map[readGroup][]*operation)
+		}
+		group := readGroup{op.route.Shard, op.consistency}
+		reads[group] = append(reads[group], op)
+	}
+	for group, members := range reads {
+		go p.read(ctx, group, members)
+	}
+}
+
+func (p *Pipeline) submit(ctx context.Context, op *operation, deadline time.Time) {
+	encoded, err := proto.Marshal(op.command)
+	if err != nil {
+		p.finish(ctx, op, nil, fmt.Errorf("encode a command: %w", err))
+		return
+	}
+	op.call = shards.Call{
+		Tenant: op.tenant, Command: encoded, Deadline: deadline,
+		Done: func(r machine.Result) { p.finish(ctx, op, r.Response, r.Err) },
+	}
+	if err := p.kv.host.Submit(op.route.Shard, &op.call); err != nil {
+		p.finish(ctx, op, nil, err)
+	}
+}
+
+// readGroup is what reads must have in common to share a state.
+type readGroup struct {
+	shard       shards.ShardID
+	consistency shards.Consistency
+}
+
+func (p *Pipeline) read(ctx context.Context, group readGroup, ops []*operation) {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	done := 0
+	err := p.kv.host.Read(ctx, group.shard, group.consistency, func(v *shards.View) error {
+		for _, op := range ops {
+			response, err := p.kv.read(v, op.admitted)
+			p.finish(ctx, op, response, err)
+			done++
+		}
+		return nil
+	})
+	for _, op := range ops[done:] { // none, unless Read failed before it called us
+		p.finish(ctx, op, nil, err)
+	}
+}
+
+// finish answers an operation and runs those that waited for it.
+func (p *Pipeline) finish(ctx context.Context, op *operation, response proto.Message, err error) {
+	p.emit(op.source, response, err)
+	if op.orderKey.key != "" {
+		p.mu.Lock()
+		next := p.order.end(op, nil)
+		p.mu.Unlock()
+		if len(next) > 0 {
+			p.run(ctx, next)
+		}
+	}
+	p.running.Done()
+}

@@ -1,0 +1,112 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/rest"
+	"github.com/flotillakv/flotilla/gateway/route"
+	"github.com/flotillakv/flotilla/placement/catalog"
+	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+// Config is how the gateway serves. Zero fields take the defaults.
+type Config struct {
+	// Limits are those of every tenant.
+	Limits tenancy.Limits
+	// HeaderTimeout is how long a caller may take to send a request's headers.
+	// Default 10 s.
+	HeaderTimeout time.Duration
+	// IdleTimeout is after how long an idle connection is closed. Default
+	// 3 min.
+	IdleTimeout time.Duration
+	// StreamsMax bounds the streams of one HTTP/2 connection. Default 1,000.
+	StreamsMax int
+}
+
+// Host is what the gateway needs of the node's shards.
+type Host interface{ route.Host }
+
+// A Server serves the API.
+type Server struct {
+	http     *http.Server
+	log      *slog.Logger
+	stop     sync.Once
+	stopping chan struct{}
+}
+
+// New makes the API's server.
+func New(cfg Config, host Host, cat *catalog.Catalog, reg prometheus.Registerer, log *slog.Logger) *Server {
+	cfg.Limits = cfg.Limits.WithDefaults()
+	s := &Server{log: log, stopping: make(chan struct{})}
+	authenticator := intercept.NewAuthenticator(cat, cfg.Limits)
+	kv := route.NewKV(host, cat)
+	options := connect.WithHandlerOptions(
+		intercept.Chain(intercept.Config{Authenticator: authenticator, Registerer: reg, Log: log}),
+		connect.WithReadMaxBytes(cfg.Limits.RequestBytesMax),
+		// Most messages are small, and on a busy stream compressing costs more
+		// than it saves: answers are compressed only from this size on.
+		connect.WithCompressMinBytes(16<<10),
+		strictJSON(),
+	)
+	mux := http.NewServeMux()
+	mux.Handle(flotillav1connect.NewKVServiceHandler(&kvHandler{kv: kv, auth: authenticator, stopping: s.stopping}, options))
+	mux.Handle(flotillav1connect.NewTenantServiceHandler(&tenantHandler{catalog: cat}, options))
+	plain := rest.New(kv, authenticator, log)
+
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	s.http = &http.Server{
+		Protocols:         protocols,
+		ReadHeaderTimeout: cmp.Or(cfg.HeaderTimeout, 10*time.Second),
+		IdleTimeout:       cmp.Or(cfg.IdleTimeout, 3*time.Minute),
+		MaxHeaderBytes:    64 << 10,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          cmp.Or(cfg.StreamsMax, 1000),
+			MaxReceiveBufferPerConnection: 4 << 20,
+			MaxReceiveBufferPerStream:     2 << 20,
+			MaxReadFrameSize:              256 << 10,
+		},
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if rest.Serves(r.URL.Path) {
+				plain.ServeHTTP(w, r)
+				return
+			}
+			mux.ServeHTTP(w, r)
+		}),
+	}
+	return s
+}
+
+// Serve serves on a listener until Stop.
+func (s *Server) Serve(listener net.Listener) error {
+	if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the API: %w", err)
+	}
+	return nil
+}
+
+// Stop lets the requests that were begun come to their end, for at most as
+// long as ctx lasts. Pipelines take no more operations: their callers get a
+// retryable error once those that were taken are answered.
+func (s *Server) Stop(ctx context.Context) error {
+	s.stop.Do(func() { close(s.stopping) })
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("stop serving the API: %w", err), s.http.Close())
+	}
+	return nil
+}

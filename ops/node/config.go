@@ -1,0 +1,73 @@
+package node
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/flotillakv/flotilla/gateway"
+	"github.com/flotillakv/flotilla/ops/datadir"
+	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/store"
+)
+
+// Config is a whole node. Zero fields take the defaults of the part that they
+// belong to.
+type Config struct {
+	// DataDir is the node's data directory.
+	DataDir string
+	// ListenAPI is the address of the API. Default 127.0.0.1:7700.
+	ListenAPI string
+	// ListenOps is the address of the operators' port. Default 127.0.0.1:7703.
+	ListenOps string
+	// DataShards is how many shards hold tenants' namespaces, beside the
+	// system shard. It is fixed by the first start. Default 4.
+	DataShards int
+
+	Gateway gateway.Config
+	Shards  shards.Config
+	Store   store.Config
+	// Disk is when the node turns read-only for want of space.
+	Disk datadir.Watermark
+
+	Log *slog.Logger
+}
+
+// WithDefaults fills the zero fields.
+func (c Config) WithDefaults() Config {
+	c.ListenAPI = cmp.Or(c.ListenAPI, "127.0.0.1:7700")
+	c.ListenOps = cmp.Or(c.ListenOps, "127.0.0.1:7703")
+	c.DataShards = cmp.Or(c.DataShards, 4)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Validate names every field that cannot be, by its flag.
+func (c Config) Validate() error {
+	var errs []error
+	if c.DataDir == "" {
+		errs = append(errs, errors.New("--data-dir is missing"))
+	}
+	errs = append(errs, checkAddress("--listen-api", c.ListenAPI), checkAddress("--listen-ops", c.ListenOps))
+	if c.DataShards < 1 || c.DataShards > 64 {
+		errs = append(errs, fmt.Errorf("--data-shards is %d, and takes 1 to 64", c.DataShards))
+	}
+	return errors.Join(errs...)
+}
+
+// checkAddress lets only loopback addresses through: nothing here is encrypted,
+// so nothing may be reached from outside.
+func checkAddress(flag, address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%s is %q, and takes host:port, such as 127.0.0.1:7700", flag, address)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("%s is %q, which others can reach, and the connection is not encrypted: use a loopback address", flag, address)
+	}
+	return nil
+}

@@ -1,0 +1,244 @@
+// Package node puts the parts of one process together: data directory, store,
+// shards, catalog and gateway; it starts them in the order in which they need
+// each other and stops them in reverse.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/flotillakv/flotilla/gateway"
+	"github.com/flotillakv/flotilla/ops/datadir"
+	"github.com/flotillakv/flotilla/placement/catalog"
+	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/store"
+)
+
+const (
+	// startTimeout bounds the wait for the shards to be ready: a start after
+	// a crash replays the logs.
+	startTimeout = 2 * time.Minute
+	// stopTimeout bounds each part of a stop.
+	stopTimeout = 15 * time.Second
+)
+
+// A Node is one running process's worth of Flotilla.
+type Node struct {
+	cfg      Config
+	metrics  *prometheus.Registry
+	dir      *datadir.Dir
+	store    *store.Store
+	host     *shards.Host
+	catalog  *catalog.Catalog
+	api, ops net.Listener
+	server   *gateway.Server
+	opsHTTP  *http.Server
+	started  time.Time
+	failed   chan error // the first fault that ends the node
+	failOnce sync.Once
+}
+
+// Run runs a node until ctx ends or a part of it fails. ready is called once,
+// when the node serves; an error of it ends the node.
+func Run(ctx context.Context, cfg Config, ready func(context.Context, *Node) error) (err error) {
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	n := &Node{cfg: cfg, metrics: prometheus.NewRegistry(), started: time.Now(), failed: make(chan error, 1)}
+	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	// Each part that starts adds how it is stopped.
+	var stops []func() error
+	defer func() {
+		for i := len(stops) - 1; i >= 0; i-- {
+			err = errors.Join(err, stops[i]())
+		}
+	}()
+	for _, part := range []func(context.Context) (func() error, error){
+		n.openDirectory, // first: it says whether this process may touch the data
+		n.listen,        // a taken port is told before any work is done
+		n.openStore,
+		n.startShards,
+		n.startCatalog,
+		n.startDiskWatch, // before callers come, so that a full disk is known
+		n.serve,
+	} {
+		stop, err := part(ctx)
+		if err != nil {
+			return err
+		}
+		stops = append(stops, stop)
+	}
+	if err := ready(ctx, n); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-n.failed:
+		return err
+	}
+}
+
+// fail ends the node.
+func (n *Node) fail(err error) {
+	n.failOnce.Do(func() { n.failed <- err })
+}
+
+func (n *Node) openDirectory(context.Context) (func() error, error) {
+	layout := datadir.Layout{LogStoreShards: n.cfg.Shards.LogStores, ExecShards: n.cfg.Shards.LogStores}
+	dir, err := datadir.Open(n.cfg.DataDir, datadir.Options{Layout: layout, Now: n.started})
+	if err != nil {
+		return nil, err
+	}
+	n.dir = dir
+	return dir.Close, nil
+}
+
+func (n *Node) listen(ctx context.Context) (func() error, error) {
+	var lc net.ListenConfig
+	api, err := lc.Listen(ctx, "tcp", n.cfg.ListenAPI)
+	if err != nil {
+		return nil, fmt.Errorf("--listen-api: %w: choose another address, or end the process that has it", err)
+	}
+	ops, err := lc.Listen(ctx, "tcp", n.cfg.ListenOps)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("--listen-ops: %w: choose another address, or end the process that has it", err), api.Close())
+	}
+	n.api, n.ops = api, ops
+	return func() error { // the servers have closed them, unless they never served
+		_, _ = api.Close(), ops.Close()
+		return nil
+	}, nil
+}
+
+func (n *Node) openStore(context.Context) (func() error, error) {
+	cfg := n.cfg.Store
+	cfg.Dir, cfg.Logger, cfg.OnFatal = n.dir.State(), n.cfg.Log, n.fail
+	st, err := store.Open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.store = st
+	return st.Close, nil
+}
+
+func (n *Node) startShards(ctx context.Context) (func() error, error) {
+	cfg := n.cfg.Shards
+	cfg.NodeID, cfg.Dir = n.dir.Identity().NodeID, n.dir.Raft()
+	cfg.LogStores = n.dir.Identity().LogStoreShards
+	cfg.Shards = append([]shards.ShardID{shards.SystemShard}, n.dataShards()...)
+	host, err := shards.Start(cfg, n.store, n.dir, n.metrics, n.cfg.Log, n.fail)
+	if err != nil {
+		return nil, err
+	}
+	n.host = host
+	stop := func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		return host.Stop(ctx)
+	}
+	waiting, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := host.WaitReady(waiting); err != nil {
+		return nil, errors.Join(err, stop())
+	}
+	return stop, nil
+}
+
+// dataShards are the shards of tenants' namespaces: those that were started
+// here before, or as many as configured in a new directory.
+func (n *Node) dataShards() []shards.ShardID {
+	var ids []shards.ShardID
+	for _, r := range n.dir.Replicas() {
+		if r.Shard != shards.SystemShard {
+			ids = append(ids, r.Shard)
+		}
+	}
+	if len(ids) == 0 {
+		for i := range n.cfg.DataShards {
+			ids = append(ids, shards.SystemShard+1+shards.ShardID(i))
+		}
+	}
+	return ids
+}
+
+func (n *Node) startCatalog(ctx context.Context) (func() error, error) {
+	n.catalog = catalog.New(n.host, catalog.Config{DataShards: n.dataShards()}, time.Now, n.cfg.Log)
+	if err := n.catalog.EnsureCluster(ctx); err != nil {
+		return nil, err
+	}
+	return n.background(ctx, n.catalog.Run), nil
+}
+
+func (n *Node) startDiskWatch(ctx context.Context) (func() error, error) {
+	watch := datadir.DiskWatch{
+		Watermark:   n.cfg.Disk,
+		Free:        func() (uint64, error) { return datadir.FreeBytes(n.dir.Path()) },
+		SetReadOnly: n.host.SetReadOnly,
+		Log:         n.cfg.Log,
+	}
+	return n.background(ctx, watch.Run), nil
+}
+
+// background runs a part on a goroutine, and returns what ends it and waits.
+func (n *Node) background(ctx context.Context, run func(context.Context) error) func() error {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := run(ctx); err != nil {
+			n.fail(err)
+		}
+	}()
+	return func() error {
+		cancel()
+		<-done
+		return nil
+	}
+}
+
+func (n *Node) serve(ctx context.Context) (func() error, error) {
+	n.server = gateway.New(n.cfg.Gateway, n.host, n.catalog, n.metrics, n.cfg.Log)
+	n.opsHTTP = &http.Server{
+		Handler: gateway.OpsHandler(n, n.metrics), ReadHeaderTimeout: 10 * time.Second,
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := n.server.Serve(n.api); err != nil {
+			n.fail(err)
+		}
+	})
+	serving.Go(func() {
+		if err := n.opsHTTP.Serve(n.ops); !errors.Is(err, http.ErrServerClosed) {
+			n.fail(fmt.Errorf("serve the operators' port: %w", err))
+		}
+	})
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		// The API first: while its last requests are answered, operators can
+		// still look.
+		err := errors.Join(n.server.Stop(ctx), n.opsHTTP.Close())
+		serving.Wait()
+		return err
+	}, nil
+}
+
+// APIURL is the base URL of the API.
+func (n *Node) APIURL() string { return "http://" + n.api.Addr().String() }
+
+// OpsURL is the base URL of the operators' port.
+func (n *Node) OpsURL() string { return "http://" + n.ops.Addr().String() }
+
+// Catalog is the node's catalog.
+func (n *Node) Catalog() *catalog.Catalog { return n.catalog }

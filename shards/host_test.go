@@ -1,0 +1,322 @@
+package shards_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/fair"
+	"github.com/flotillakv/flotilla/shards/machine"
+	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/shards/store"
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+const dataShard shards.ShardID = 2
+
+// markers are kept in memory: they outlive a restart within the test.
+type markers struct {
+	mu    sync.Mutex
+	known map[string]bool
+}
+
+func (m *markers) key(shard shards.ShardID, replica uint64) string {
+	return fmt.Sprintf("%d/%d", shard, replica)
+}
+
+func (m *markers) HasReplica(shard shards.ShardID, replica uint64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.known[m.key(shard, replica)]
+}
+
+func (m *markers) MarkReplica(shard shards.ShardID, replica uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.known[m.key(shard, replica)] = true
+	return nil
+}
+
+// node is a host over directories that outlive it.
+type node struct {
+	t       *testing.T
+	dir     string
+	markers *markers
+	cfg     shards.Config
+	store   *store.Store
+	host    *shards.Host
+}
+
+func newNode(t *testing.T, cfg shards.Config) *node {
+	t.Helper()
+	cfg.NodeID = "9f1c6d1e-4f0e-4f0a-9a70-9d3a2e0c5b11"
+	cfg.Shards = []shards.ShardID{shards.SystemShard, dataShard}
+	n := &node{t: t, dir: t.TempDir(), markers: &markers{known: map[string]bool{}}, cfg: cfg}
+	n.start()
+	t.Cleanup(n.stop)
+	return n
+}
+
+func (n *node) start() {
+	n.t.Helper()
+	var err error
+	n.store, err = store.Open(store.Config{Dir: n.dir + "/state"})
+	require.NoError(n.t, err)
+	n.cfg.Dir = n.dir + "/raft"
+	n.host, err = shards.Start(n.cfg, n.store, n.markers, prometheus.NewRegistry(), slog.New(slog.DiscardHandler),
+		func(err error) { n.t.Errorf("halted: %v", err) })
+	require.NoError(n.t, err)
+	ctx, cancel := context.WithTimeout(n.t.Context(), 20*time.Second)
+	defer cancel()
+	require.NoError(n.t, n.host.WaitReady(ctx))
+}
+
+func (n *node) stop() {
+	if n.host == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.t.Context()), 20*time.Second)
+	defer cancel()
+	require.NoError(n.t, n.host.Stop(ctx))
+	require.NoError(n.t, n.store.Close())
+	n.host = nil
+}
+
+func putCommand(ns uint64, key, value string) *internalv1.Command {
+	return &internalv1.Command{NamespaceId: ns, Epoch: 1, Operation: &internalv1.Command_Put{
+		Put: &flotillav1.PutRequest{Key: []byte(key), Value: []byte(value)},
+	}}
+}
+
+func (n *node) put(ns uint64, key, value string) uint64 {
+	n.t.Helper()
+	response, err := n.host.Propose(n.t.Context(), dataShard, "tenant", putCommand(ns, key, value))
+	require.NoError(n.t, err)
+	return response.(*flotillav1.PutResponse).GetRevision()
+}
+
+func (n *node) get(ns uint64, key string) *flotillav1.KeyValue {
+	n.t.Helper()
+	var kv *flotillav1.KeyValue
+	require.NoError(n.t, n.host.Read(n.t.Context(), dataShard, shards.Linearizable, func(v *shards.View) error {
+		space, state, err := v.Namespace(tenancy.NamespaceID(ns))
+		require.NoError(n.t, err)
+		response, err := mvcc.Get(space, &state, &flotillav1.GetRequest{Key: []byte(key)})
+		kv = response.GetKv()
+		return err
+	}))
+	return kv
+}
+
+func (n *node) hash() store.Hash {
+	n.t.Helper()
+	h, err := n.store.Shard(uint64(dataShard)).Hash()
+	require.NoError(n.t, err)
+	return h
+}
+
+func TestConcurrentWritesAreAllThereAlsoAfterARestart(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shards.Config{})
+	const callers, each = 32, 20
+	var wg sync.WaitGroup
+	for c := range callers {
+		wg.Go(func() {
+			for i := range each {
+				_, err := n.host.Propose(t.Context(), dataShard, tenancy.TenantID(fmt.Sprint("t", c%4)),
+					putCommand(uint64(100+c%3), fmt.Sprintf("%d/%d", c, i), "v"))
+				if err != nil {
+					t.Errorf("put: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	before := n.hash()
+	n.stop()
+	n.start()
+	require.Equal(t, before, n.hash())
+	for c := range callers {
+		for i := range each {
+			require.NotNil(t, n.get(uint64(100+c%3), fmt.Sprintf("%d/%d", c, i)))
+		}
+	}
+}
+
+func TestRevisionsOfNamespacesAreTheirOwn(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shards.Config{})
+	require.EqualValues(t, 2, n.put(10, "a", "1"))
+	require.EqualValues(t, 3, n.put(10, "a", "2"))
+	require.EqualValues(t, 2, n.put(11, "a", "1"))
+}
+
+func TestReadOnlyNodeRefusesWritesAndServesReads(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shards.Config{})
+	n.put(10, "a", "1")
+	n.host.SetReadOnly(true)
+	_, err := n.host.Propose(t.Context(), dataShard, "tenant", putCommand(10, "a", "2"))
+	require.ErrorIs(t, err, shards.ErrDiskFull)
+	require.Equal(t, "1", string(n.get(10, "a").GetValue()))
+	_, err = n.host.Propose(t.Context(), dataShard, "tenant", &internalv1.Command{NamespaceId: 10, Epoch: 1,
+		Operation: &internalv1.Command_Compact{Compact: &flotillav1.CompactRequest{Revision: 2}}})
+	require.NoError(t, err, "a compaction frees space")
+	n.host.SetReadOnly(false)
+	n.put(10, "a", "3")
+}
+
+func TestFullTenantQueueRefusesThatTenantOnly(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shards.Config{Queue: fair.Config{TenantItemsMax: 8}, InFlightMax: 1, EntryCommandsMax: 1})
+	var refused, done int
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	command := encode(t, putCommand(10, "a", "1"))
+	for range 2000 {
+		wg.Add(1)
+		call := &shards.Call{Tenant: "flood", Command: command, Done: func(r machine.Result) {
+			mu.Lock()
+			done++
+			mu.Unlock()
+			wg.Done()
+		}}
+		if err := n.host.Submit(dataShard, call); err != nil {
+			var busy *shards.BusyError
+			require.ErrorAs(t, err, &busy)
+			require.Equal(t, "tenant", busy.Queue)
+			require.Positive(t, busy.RetryAfter)
+			refused++
+			wg.Done()
+		}
+	}
+	_, err := n.host.Propose(t.Context(), dataShard, "quiet", putCommand(11, "a", "1"))
+	require.NoError(t, err)
+	wg.Wait()
+	require.Positive(t, refused)
+	require.Equal(t, 2000, refused+done)
+}
+
+func TestCanceledCallerIsToldWhetherItsWriteMayHaveHappened(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shards.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := n.host.Propose(ctx, dataShard, "tenant", putCommand(10, "a", "1"))
+	if errors.Is(err, context.Canceled) { // taken out of the line
+		require.Nil(t, n.get(10, "a"))
+		return
+	}
+	if err != nil {
+		require.ErrorIs(t, err, shards.ErrOutcomeUnknown)
+	}
+}
+
+func TestCallAfterItsDeadlineIsNotApplied(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shards.Config{})
+	result := make(chan machine.Result, 1)
+	require.NoError(t, n.host.Submit(dataShard, &shards.Call{
+		Tenant: "tenant", Command: encode(t, putCommand(10, "a", "1")), Deadline: time.Now().Add(-time.Second),
+		Done: func(r machine.Result) { result <- r },
+	}))
+	require.ErrorIs(t, (<-result).Err, context.DeadlineExceeded)
+	require.Nil(t, n.get(10, "a"))
+}
+
+func TestCallsAreAnsweredWhenTheHostStops(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shards.Config{})
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	acknowledged := map[string]bool{}
+	for i := range 500 {
+		key := fmt.Sprint("k", i)
+		wg.Add(1)
+		require.NoError(t, n.host.Submit(dataShard, &shards.Call{
+			Tenant: "tenant", Command: encode(t, putCommand(10, key, "v")),
+			Done: func(r machine.Result) {
+				mu.Lock()
+				acknowledged[key] = r.Err == nil
+				mu.Unlock()
+				wg.Done()
+			},
+		}))
+	}
+	host := n.host
+	n.stop()
+	wg.Wait()
+	_, err := host.Propose(t.Context(), dataShard, "tenant", putCommand(10, "late", "v"))
+	require.ErrorIs(t, err, shards.ErrStopping)
+	require.ErrorIs(t, host.Read(t.Context(), dataShard, shards.Serializable, func(*shards.View) error { return nil }), shards.ErrStopping)
+	n.start()
+	for key, ok := range acknowledged {
+		require.True(t, ok, "a stop drains the line")
+		require.NotNil(t, n.get(10, key), key)
+	}
+}
+
+func TestReplicaWithoutItsLogIsNotStarted(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shards.Config{})
+	n.stop()
+	lost := n.cfg
+	lost.Dir = t.TempDir()
+	st, err := store.Open(store.Config{Dir: t.TempDir()})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, st.Close()) }()
+	_, err = shards.Start(lost, st, n.markers, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), func(error) {})
+	var missing *shards.LogMissingError
+	require.ErrorAs(t, err, &missing)
+}
+
+func TestOldRevisionsAreCompactedByAgeAndPurged(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shards.Config{MaintenanceInterval: 5 * time.Millisecond, CompactionAge: time.Nanosecond})
+	for i := range 50 {
+		n.put(10, "a", fmt.Sprint(i))
+	}
+	_, err := n.host.Propose(t.Context(), dataShard, "tenant", &internalv1.Command{NamespaceId: 10, Epoch: 1,
+		Operation: &internalv1.Command_Compact{Compact: &flotillav1.CompactRequest{Revision: 51}}})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		var purged mvcc.Revision
+		require.NoError(t, n.host.Read(t.Context(), dataShard, shards.Serializable, func(v *shards.View) error {
+			_, state, err := v.Namespace(10)
+			purged = state.PurgedRevision
+			return err
+		}))
+		return purged == 51
+	}, 10*time.Second, 5*time.Millisecond)
+	require.Equal(t, "49", string(n.get(10, "a").GetValue()))
+}
+
+func TestObserversHearOfTheirNamespaceOnly(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shards.Config{})
+	changed, end := n.host.Observe(10)
+	n.put(11, "a", "1")
+	select {
+	case <-changed:
+		t.Fatal("told of another namespace")
+	default:
+	}
+	n.put(10, "a", "1")
+	// The answer and the token leave the same apply: the token may be later.
+	select {
+	case <-changed:
+	case <-time.After(10 * time.Second):
+		t.Fatal("not told")
+	}
+	end()
+}

@@ -1,0 +1,167 @@
+package store
+
+import (
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+// committedState is for lookups of what the batch did not write.
+func (b *Batch) committedState() (*pebble.Iterator, error) {
+	if b.committed != nil {
+		return b.committed, nil
+	}
+	options := b.shard.iterOptions()
+	var err error
+	b.committed, err = b.shard.store.db.NewIter(&options)
+	return b.committed, err
+}
+
+// index makes the batch one that Pebble can iterate over.
+func (b *Batch) index() error {
+	if b.indexed {
+		return nil
+	}
+	indexed := b.shard.store.db.NewIndexedBatch()
+	if err := indexed.Apply(b.writes, nil); err != nil {
+		return fmt.Errorf("index a batch: %w", err)
+	}
+	b.writes, b.plain, b.indexed = indexed, b.writes, true
+	return nil
+}
+
+// mergedState is for lookups that the overlay cannot tell.
+func (b *Batch) mergedState() (*pebble.Iterator, error) {
+	if err := b.index(); err != nil {
+		return nil, err
+	}
+	options := b.shard.iterOptions()
+	if b.merged != nil {
+		b.merged.SetOptions(&options) // to see what was written since
+		return b.merged, nil
+	}
+	var err error
+	b.merged, err = b.writes.NewIter(&options)
+	return b.merged, err
+}
+
+func (b *Batch) openScan(lower, upper []byte) (*pebble.Iterator, error) {
+	if b.err != nil {
+		return nil, b.err
+	}
+	options := pebble.IterOptions{LowerBound: lower, UpperBound: upper}
+	if b.writes.Empty() { // it need not be indexed for that
+		return b.shard.store.db.NewIter(&options)
+	}
+	if err := b.index(); err != nil {
+		return nil, err
+	}
+	if it := b.idle.take(); it != nil {
+		it.SetOptions(&options) // also to see what was written since
+		return it, nil
+	}
+	return b.writes.NewIter(&options)
+}
+
+func (b *Batch) closeScan(it *pebble.Iterator) error {
+	if b.indexed {
+		return b.idle.put(it)
+	}
+	return it.Close()
+}
+
+// namespaceBatch implements mvcc.Writer.
+type namespaceBatch struct {
+	b  *Batch
+	ns tenancy.NamespaceID
+}
+
+var _ mvcc.Writer = (*namespaceBatch)(nil)
+
+// Version implements mvcc.Reader.
+func (n *namespaceBatch) Version(key []byte, at mvcc.Revision) (mvcc.Revision, []byte, bool, error) {
+	b := n.b
+	if b.err != nil {
+		return 0, nil, false, b.err
+	}
+	b.key = appendVersion(b.key[:0], b.shard.number, n.ns, key, at)
+	e := b.overlay.find(b.key[:len(b.key)-versionSuffixBytes])
+	state := b.committedState
+	if e != nil && (e.deleted || at < e.rev) {
+		state, e = b.mergedState, nil
+	}
+	it, err := state()
+	if err != nil {
+		return 0, nil, false, err
+	}
+	rev, ok, err := findVersion(it, b.key)
+	switch {
+	case err != nil:
+		return 0, nil, false, err
+	case e != nil && (!ok || rev < e.rev):
+		return e.rev, e.value, true, nil
+	case !ok:
+		return 0, nil, false, nil
+	}
+	value, err := it.ValueAndErr()
+	return rev, value, err == nil, err
+}
+
+// Versions implements mvcc.Reader.
+func (n *namespaceBatch) Versions(start, end []byte, at mvcc.Revision, descending bool) mvcc.VersionIterator {
+	return newVersionIterator(n.b, n.b.shard.number, n.ns, start, end, at, descending)
+}
+
+// Events implements mvcc.Reader.
+func (n *namespaceBatch) Events(from mvcc.Revision) mvcc.EventIterator {
+	return newEventIterator(n.b, n.b.shard.number, n.ns, from)
+}
+
+// PutVersion implements mvcc.Writer. Its error may be a *TooLargeError.
+func (n *namespaceBatch) PutVersion(key []byte, rev mvcc.Revision, value []byte) error {
+	b := n.b
+	op, err := b.set(versionBytes(key), len(value))
+	if err != nil {
+		return err
+	}
+	k := appendVersion(op.Key[:0], b.shard.number, n.ns, key, rev)
+	copy(op.Value, value)
+	b.overlay.putVersion(k[:len(k)-versionSuffixBytes], rev, op.Value)
+	return op.Finish()
+}
+
+// DeleteVersion implements mvcc.Writer.
+func (n *namespaceBatch) DeleteVersion(key []byte, rev mvcc.Revision) error {
+	b := n.b
+	op, err := b.delete(versionBytes(key))
+	if err != nil {
+		return err
+	}
+	k := appendVersion(op.Key[:0], b.shard.number, n.ns, key, rev)
+	b.overlay.deleteVersion(k[:len(k)-versionSuffixBytes])
+	return op.Finish()
+}
+
+// PutEvent implements mvcc.Writer.
+func (n *namespaceBatch) PutEvent(rev mvcc.Revision, sub uint32, key []byte) error {
+	op, err := n.b.set(eventBytes, len(key))
+	if err != nil {
+		return err
+	}
+	appendEvent(op.Key[:0], n.b.shard.number, n.ns, rev, sub)
+	copy(op.Value, key)
+	return op.Finish()
+}
+
+// DeleteEvent implements mvcc.Writer.
+func (n *namespaceBatch) DeleteEvent(rev mvcc.Revision, sub uint32) error {
+	op, err := n.b.delete(eventBytes)
+	if err != nil {
+		return err
+	}
+	appendEvent(op.Key[:0], n.b.shard.number, n.ns, rev, sub)
+	return op.Finish()
+}

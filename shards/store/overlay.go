@@ -1,0 +1,102 @@
+package store
+
+import (
+	"bytes"
+	"hash/maphash"
+
+	"github.com/flotillakv/flotilla/shards/mvcc"
+)
+
+// overlay finds what a batch wrote by prefix, without an order: versions of a
+// key share an entry. It is what lets a batch stay unindexed. Keys and values
+// share the batch's bytes.
+type overlay struct {
+	seed    maphash.Seed
+	first   map[uint64]int32 // hash -> place of the first entry
+	entries []overlayEntry
+}
+
+type overlayEntry struct {
+	prefix []byte
+	// value is the row's, or the newest version's that the batch wrote.
+	value []byte
+	// rev is the revision of that version; 0 for a plain row.
+	rev mvcc.Revision
+	// deleted says that the row was deleted, or that some version was, so
+	// that only an index can tell which one is the newest.
+	deleted bool
+	// next is the place of the next entry with the same hash, -1 for none.
+	next int32
+}
+
+// overlayKept is how many entries' memory is kept for the next batch.
+const overlayKept = 1 << 14
+
+func newOverlay() overlay {
+	return overlay{seed: maphash.MakeSeed(), first: make(map[uint64]int32)}
+}
+
+// find returns the entry of a prefix, or nil if the batch did not write it.
+func (o *overlay) find(prefix []byte) *overlayEntry {
+	if len(o.entries) == 0 {
+		return nil
+	}
+	return o.findHash(prefix, maphash.Bytes(o.seed, prefix))
+}
+
+func (o *overlay) findHash(prefix []byte, hash uint64) *overlayEntry {
+	at, ok := o.first[hash]
+	if !ok {
+		return nil
+	}
+	for ; at >= 0; at = o.entries[at].next {
+		if e := &o.entries[at]; bytes.Equal(e.prefix, prefix) {
+			return e
+		}
+	}
+	return nil
+}
+
+// entry returns the entry of a prefix, which is added if need be and must then
+// not change.
+func (o *overlay) entry(prefix []byte) *overlayEntry {
+	hash := maphash.Bytes(o.seed, prefix)
+	if e := o.findHash(prefix, hash); e != nil {
+		return e
+	}
+	next, ok := o.first[hash]
+	if !ok {
+		next = -1
+	}
+	o.first[hash] = int32(len(o.entries))
+	o.entries = append(o.entries, overlayEntry{prefix: prefix, next: next})
+	return &o.entries[len(o.entries)-1]
+}
+
+func (o *overlay) setRow(prefix, value []byte) {
+	e := o.entry(prefix)
+	e.value, e.deleted = value, false
+}
+
+func (o *overlay) deleteRow(prefix []byte) {
+	e := o.entry(prefix)
+	e.value, e.deleted = nil, true
+}
+
+func (o *overlay) putVersion(prefix []byte, rev mvcc.Revision, value []byte) {
+	if e := o.entry(prefix); rev >= e.rev {
+		e.rev, e.value = rev, value
+	}
+}
+
+func (o *overlay) deleteVersion(prefix []byte) { o.entry(prefix).deleted = true }
+
+func (o *overlay) reset() {
+	if len(o.entries) > overlayKept {
+		*o = newOverlay()
+		return
+	}
+	clear(o.first)
+	clear(o.entries)
+	o.entries = o.entries[:0]
+}
