@@ -23,11 +23,10 @@ func CheckTxn(req *flotillav1.TxnRequest, lim Limits) error {
 	if err := c.operations("failure", req.GetFailure()); err != nil {
 		return err
 	}
-	if _, err := footprintOf(req.GetSuccess()); err != nil {
+	if err := checkWrites(req.GetSuccess()); err != nil {
 		return err
 	}
-	_, err := footprintOf(req.GetFailure())
-	return err
+	return checkWrites(req.GetFailure())
 }
 
 // txnChecker checks the form of a transaction with all those inside it.

@@ -23,6 +23,16 @@ type footprint struct {
 // keySpan is the keys of [start, end); an empty end is no upper bound.
 type keySpan struct{ start, end []byte }
 
+// checkWrites refuses, with *DuplicateKeyError, a list on one of whose paths a key
+// is written twice.
+func checkWrites(operations []*flotillav1.TxnOperation) error {
+	if len(operations) == 1 && operations[0].GetTxn() == nil {
+		return nil // the usual case, and it meets nothing
+	}
+	_, err := footprintOf(operations)
+	return err
+}
+
 // footprintOf refuses, with *DuplicateKeyError, a list whose operations meet.
 // Their number is bounded, so each pair is looked at.
 func footprintOf(operations []*flotillav1.TxnOperation) (footprint, error) {
