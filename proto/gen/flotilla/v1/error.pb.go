@@ -34,7 +34,8 @@ const (
 	Reason_REASON_INTERNAL Reason = 1
 	// A field is missing, malformed or out of range. Metadata: field.
 	Reason_REASON_INVALID_FIELD Reason = 2
-	// A key, value or request is larger than the limit. Metadata: limit, value.
+	// A key, value or request is larger than the limit. Metadata: limit (its
+	// name), value (the size), max.
 	Reason_REASON_TOO_LARGE Reason = 3
 	// A transaction writes a key twice.
 	Reason_REASON_DUPLICATE_KEY Reason = 4
@@ -70,7 +71,8 @@ const (
 	Reason_REASON_SHUTTING_DOWN Reason = 19
 	// Too much is waiting already; nothing was applied. Try again later.
 	Reason_REASON_SHARD_BUSY Reason = 20
-	// A limit of the tenant is reached. Metadata: limit, value.
+	// A limit of the tenant is reached. Metadata: limit (its name), value (what
+	// it allows).
 	Reason_REASON_QUOTA_EXCEEDED Reason = 21
 	// The node's disk is nearly full: it serves reads only until there is room.
 	Reason_REASON_DISK_FULL Reason = 22
@@ -86,6 +88,10 @@ const (
 	Reason_REASON_CANCELED Reason = 26
 	// The RPC or option does not exist here.
 	Reason_REASON_UNIMPLEMENTED Reason = 27
+	// The tenant has no API key of this id.
+	Reason_REASON_API_KEY_NOT_FOUND Reason = 28
+	// It is the tenant's last API key: without it nobody could make another.
+	Reason_REASON_LAST_API_KEY Reason = 29
 )
 
 // Enum value maps for Reason.
@@ -119,6 +125,8 @@ var (
 		25: "REASON_DEADLINE_EXCEEDED",
 		26: "REASON_CANCELED",
 		27: "REASON_UNIMPLEMENTED",
+		28: "REASON_API_KEY_NOT_FOUND",
+		29: "REASON_LAST_API_KEY",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":         0,
@@ -149,6 +157,8 @@ var (
 		"REASON_DEADLINE_EXCEEDED":   25,
 		"REASON_CANCELED":            26,
 		"REASON_UNIMPLEMENTED":       27,
+		"REASON_API_KEY_NOT_FOUND":   28,
+		"REASON_LAST_API_KEY":        29,
 	}
 )
 
@@ -334,7 +344,7 @@ const file_flotilla_v1_error_proto_rawDesc = "" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12*\n" +
-	"\x04info\x18\x03 \x01(\v2\x16.flotilla.v1.ErrorInfoR\x04info*\xf1\x05\n" +
+	"\x04info\x18\x03 \x01(\v2\x16.flotilla.v1.ErrorInfoR\x04info*\xa8\x06\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_INTERNAL\x10\x01\x12\x18\n" +
@@ -364,7 +374,9 @@ const file_flotilla_v1_error_proto_rawDesc = "" +
 	"\x16REASON_ALREADY_APPLIED\x10\x18\x12\x1c\n" +
 	"\x18REASON_DEADLINE_EXCEEDED\x10\x19\x12\x13\n" +
 	"\x0fREASON_CANCELED\x10\x1a\x12\x18\n" +
-	"\x14REASON_UNIMPLEMENTED\x10\x1bB\xab\x01\n" +
+	"\x14REASON_UNIMPLEMENTED\x10\x1b\x12\x1c\n" +
+	"\x18REASON_API_KEY_NOT_FOUND\x10\x1c\x12\x17\n" +
+	"\x13REASON_LAST_API_KEY\x10\x1dB\xab\x01\n" +
 	"\x0fcom.flotilla.v1B\n" +
 	"ErrorProtoP\x01Z?github.com/flotillakv/flotilla/proto/gen/flotilla/v1;flotillav1\xa2\x02\x03FXX\xaa\x02\vFlotilla.V1\xca\x02\vFlotilla\\V1\xe2\x02\x17Flotilla\\V1\\GPBMetadata\xea\x02\fFlotilla::V1b\x06proto3"
 

@@ -1,0 +1,36 @@
+package apierr
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+)
+
+// WriteHTTP answers a request of the plain HTTP surface with err: the message
+// flotilla.v1.Error as JSON, and the headers that HTTP has for it.
+func WriteHTTP(w http.ResponseWriter, err error, requestID string) {
+	a := find(err, requestID)
+	body, encodeErr := protojson.Marshal(&flotillav1.Error{Code: uint32(a.code), Message: a.message, Info: a.info})
+	if encodeErr != nil {
+		body = []byte("{}") // it does not fail, see validText
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	if after := a.info.GetRetryAfter(); after != nil {
+		header.Set("Retry-After", wholeSeconds(after.AsDuration()))
+	}
+	if a.status == http.StatusUnauthorized {
+		header.Set("WWW-Authenticate", `Bearer realm="flotilla"`)
+	}
+	w.WriteHeader(a.status)
+	_, _ = w.Write(append(body, '\n')) // a caller that went away is not our error
+}
+
+// wholeSeconds rounds up: HTTP knows no shorter wait, and 0 would be none.
+func wholeSeconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}

@@ -1,0 +1,360 @@
+package apierr
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/flotillakv/flotilla/placement/catalog"
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/machine"
+	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+// row says what one kind of error is at the API.
+type row struct {
+	// match returns the facts of the first error of this kind that err is or
+	// wraps. The message comes from that error and not from what wraps it, so
+	// that no caller reads what was meant for the log.
+	match func(err error) (facts, bool)
+	// code is the RPC status, status the one of plain HTTP.
+	code   connect.Code
+	status int
+	reason flotillav1.Reason
+	// advice is what to try, the last part of the message.
+	advice string
+	// retryAfter is when to try again at the earliest, unless the facts say
+	// otherwise; 0 when trying again is no use, or is not safe.
+	retryAfter time.Duration
+}
+
+// facts are what is said about one error.
+type facts struct {
+	what       string
+	metadata   map[string]string
+	retryAfter time.Duration
+}
+
+// statusClientGone is what servers log for a caller that went away; nobody
+// reads it.
+const statusClientGone = 499
+
+// table is walked from the top; the first match counts. The rows that answer
+// ordinary requests stand first, and those of unknown outcome before those of
+// ended contexts: they may wrap them.
+//
+//nolint:gochecknoglobals // a table that nothing changes
+var table = []row{
+	{
+		match: matchAs(func(e *mvcc.RevisionMismatchError) facts {
+			return facts{metadata: map[string]string{"mod_revision": formatUint(e.Actual)}}
+		}),
+		code: connect.CodeAborted, status: http.StatusPreconditionFailed,
+		reason: flotillav1.Reason_REASON_REVISION_MISMATCH,
+		advice: "read the key again and decide anew",
+	},
+	{
+		match: matchIs(mvcc.ErrKeyExists),
+		code:  connect.CodeAlreadyExists, status: http.StatusPreconditionFailed,
+		reason: flotillav1.Reason_REASON_KEY_EXISTS,
+		advice: "read the key and decide anew",
+	},
+	{
+		match: matchIs(mvcc.ErrKeyNotFound),
+		code:  connect.CodeNotFound, status: http.StatusNotFound,
+		reason: flotillav1.Reason_REASON_KEY_NOT_FOUND,
+		advice: "check the key, and that the namespace is the right one",
+	},
+	{
+		match: matchAs(func(e *mvcc.CompactedError) facts {
+			return facts{metadata: map[string]string{"compact_revision": formatUint(e.CompactRevision)}}
+		}),
+		code: connect.CodeOutOfRange, status: http.StatusGone,
+		reason: flotillav1.Reason_REASON_REVISION_COMPACTED,
+		advice: "read at the compact revision or a newer one",
+	},
+	{
+		match: matchAs(func(e *mvcc.FutureRevisionError) facts {
+			return facts{metadata: map[string]string{"revision": formatUint(e.Revision)}}
+		}),
+		code: connect.CodeOutOfRange, status: http.StatusBadRequest,
+		reason: flotillav1.Reason_REASON_REVISION_IN_FUTURE,
+		advice: "take revisions from the answers of this namespace",
+	},
+	{
+		match: matchAs(func(e *mvcc.InvalidError) facts {
+			return facts{metadata: map[string]string{"field": e.Field}}
+		}),
+		code: connect.CodeInvalidArgument, status: http.StatusBadRequest,
+		reason: flotillav1.Reason_REASON_INVALID_FIELD,
+	},
+	{
+		match: matchAs(func(e *mvcc.TooLargeError) facts {
+			return facts{metadata: sizeMetadata(e.Limit, e.Value, e.Max)}
+		}),
+		code: connect.CodeInvalidArgument, status: http.StatusRequestEntityTooLarge,
+		reason: flotillav1.Reason_REASON_TOO_LARGE,
+		advice: "split it; TenantService.GetLimits tells the limits",
+	},
+	{
+		match: matchAs(func(e *tenancy.TooLargeError) facts {
+			return facts{metadata: sizeMetadata(e.Limit, e.Value, e.Max)}
+		}),
+		code: connect.CodeInvalidArgument, status: http.StatusRequestEntityTooLarge,
+		reason: flotillav1.Reason_REASON_TOO_LARGE,
+		advice: "split it; TenantService.GetLimits tells the limits",
+	},
+	{
+		match: matchAs(func(*mvcc.DuplicateKeyError) facts { return facts{} }),
+		code:  connect.CodeInvalidArgument, status: http.StatusBadRequest,
+		reason: flotillav1.Reason_REASON_DUPLICATE_KEY,
+		advice: "write each key once, with its last value",
+	},
+	{
+		match: matchIs(mvcc.ErrLeaseNotFound),
+		code:  connect.CodeNotFound, status: http.StatusNotFound,
+		reason: flotillav1.Reason_REASON_LEASE_NOT_FOUND,
+		advice: "grant a new lease",
+	},
+	{
+		match: matchIs(mvcc.ErrFencingTokenStale),
+		code:  connect.CodeFailedPrecondition, status: http.StatusPreconditionFailed,
+		reason: flotillav1.Reason_REASON_FENCING_TOKEN_STALE,
+		advice: "stop acting as the holder",
+	},
+	{
+		match: matchAs(func(e *machine.AlreadyAppliedError) facts {
+			return facts{metadata: map[string]string{"revision": formatUint(e.Revision)}}
+		}),
+		code: connect.CodeAlreadyExists, status: http.StatusConflict,
+		reason: flotillav1.Reason_REASON_ALREADY_APPLIED,
+		advice: "do not send it again; read the keys if their values are needed",
+	},
+	{
+		match: matchAs(func(*machine.WrongEpochError) facts {
+			return facts{what: "the namespace is moving"}
+		}),
+		code: connect.CodeUnavailable, status: http.StatusServiceUnavailable,
+		reason:     flotillav1.Reason_REASON_SHARD_MOVING,
+		advice:     "nothing was applied, try again",
+		retryAfter: 50 * time.Millisecond,
+	},
+	{
+		match: matchIs(shards.ErrOutcomeUnknown, context.DeadlineExceeded),
+		code:  connect.CodeDeadlineExceeded, status: http.StatusGatewayTimeout,
+		reason: flotillav1.Reason_REASON_OUTCOME_UNKNOWN,
+		advice: adviceUnknown,
+	},
+	{
+		// Never Unavailable: proxies retry that blindly.
+		match: matchIs(shards.ErrOutcomeUnknown),
+		code:  connect.CodeUnknown, status: http.StatusGatewayTimeout,
+		reason: flotillav1.Reason_REASON_OUTCOME_UNKNOWN,
+		advice: adviceUnknown,
+	},
+	{
+		match: matchAs(func(e *shards.BusyError) facts {
+			return facts{
+				what:       "too many writes are waiting",
+				metadata:   map[string]string{"queue": e.Queue},
+				retryAfter: e.RetryAfter,
+			}
+		}),
+		code: connect.CodeResourceExhausted, status: http.StatusTooManyRequests,
+		reason:     flotillav1.Reason_REASON_SHARD_BUSY,
+		advice:     "nothing was applied, try again more slowly",
+		retryAfter: 50 * time.Millisecond,
+	},
+	{
+		match: matchAs(func(e *shards.NotLeaderError) facts {
+			f := facts{what: "the namespace's shard has no leader here"}
+			if e.Leader != 0 {
+				f.metadata = map[string]string{"leader": formatUint(e.Leader)}
+			}
+			return f
+		}),
+		code: connect.CodeUnavailable, status: http.StatusServiceUnavailable,
+		reason:     flotillav1.Reason_REASON_NOT_LEADER,
+		advice:     "nothing was applied, try again",
+		retryAfter: 50 * time.Millisecond,
+	},
+	{
+		match: matchIs(shards.ErrShardNotFound),
+		code:  connect.CodeUnavailable, status: http.StatusServiceUnavailable,
+		reason:     flotillav1.Reason_REASON_SHARD_MOVING,
+		advice:     "nothing was applied, try again",
+		retryAfter: 50 * time.Millisecond,
+	},
+	{
+		match: matchIs(shards.ErrStopping),
+		code:  connect.CodeUnavailable, status: http.StatusServiceUnavailable,
+		reason:     flotillav1.Reason_REASON_SHUTTING_DOWN,
+		advice:     "nothing was applied, try again",
+		retryAfter: 100 * time.Millisecond,
+	},
+	{
+		match: matchIs(shards.ErrDiskFull),
+		code:  connect.CodeResourceExhausted, status: http.StatusInsufficientStorage,
+		reason:     flotillav1.Reason_REASON_DISK_FULL,
+		advice:     "nothing was applied; reads are served, and writes again once the operator has made room",
+		retryAfter: 5 * time.Second,
+	},
+	{
+		match: matchIs(tenancy.ErrUnauthenticated),
+		code:  connect.CodeUnauthenticated, status: http.StatusUnauthorized,
+		reason: flotillav1.Reason_REASON_UNAUTHENTICATED,
+		advice: "send \"Authorization: Bearer <API key>\" with a key that is not revoked",
+	},
+	{
+		match: matchIs(tenancy.ErrPermissionDenied),
+		code:  connect.CodePermissionDenied, status: http.StatusForbidden,
+		reason: flotillav1.Reason_REASON_PERMISSION_DENIED,
+		advice: "use another key, or ask an administrator of the tenant",
+	},
+	{
+		match: matchIs(tenancy.ErrTenantNotFound),
+		code:  connect.CodeNotFound, status: http.StatusNotFound,
+		reason: flotillav1.Reason_REASON_TENANT_NOT_FOUND,
+		advice: "check its name",
+	},
+	{
+		match: matchIs(tenancy.ErrNamespaceNotFound),
+		code:  connect.CodeNotFound, status: http.StatusNotFound,
+		reason: flotillav1.Reason_REASON_NAMESPACE_NOT_FOUND,
+		advice: "check its name, or create it with TenantService.CreateNamespaces",
+	},
+	{
+		match: matchAs(func(e *tenancy.AlreadyExistsError) facts {
+			return facts{metadata: map[string]string{"name": e.Name}}
+		}),
+		code: connect.CodeAlreadyExists, status: http.StatusConflict,
+		reason: flotillav1.Reason_REASON_ALREADY_EXISTS,
+		advice: "use the one that is there, or take another name",
+	},
+	{
+		match: matchAs(func(e *tenancy.QuotaError) facts {
+			return facts{metadata: map[string]string{"limit": e.Limit, "value": formatUint(e.Value)}, retryAfter: e.RetryAfter}
+		}),
+		code: connect.CodeResourceExhausted, status: http.StatusTooManyRequests,
+		reason: flotillav1.Reason_REASON_QUOTA_EXCEEDED,
+		advice: "use less, or ask the operator for a higher limit",
+	},
+	{
+		match: matchAs(func(e *tenancy.InvalidNameError) facts {
+			return facts{metadata: map[string]string{"field": e.What}}
+		}),
+		code: connect.CodeInvalidArgument, status: http.StatusBadRequest,
+		reason: flotillav1.Reason_REASON_INVALID_FIELD,
+	},
+	{
+		match: matchIs(catalog.ErrAPIKeyNotFound),
+		code:  connect.CodeNotFound, status: http.StatusNotFound,
+		reason: flotillav1.Reason_REASON_API_KEY_NOT_FOUND,
+		advice: "TenantService.ListAPIKeys tells the ids",
+	},
+	{
+		match: matchIs(catalog.ErrLastAPIKey),
+		code:  connect.CodeFailedPrecondition, status: http.StatusConflict,
+		reason: flotillav1.Reason_REASON_LAST_API_KEY,
+		advice: "create another key first",
+	},
+	{
+		match: matchIs(context.DeadlineExceeded),
+		code:  connect.CodeDeadlineExceeded, status: http.StatusGatewayTimeout,
+		reason: flotillav1.Reason_REASON_DEADLINE_EXCEEDED,
+		advice: "nothing was applied, try again with more time",
+	},
+	{
+		match: matchIs(context.Canceled),
+		code:  connect.CodeCanceled, status: statusClientGone,
+		reason: flotillav1.Reason_REASON_CANCELED,
+		advice: "nothing was applied",
+	},
+	// What the RPC library refuses by itself.
+	{
+		match: matchCode(connect.CodeInvalidArgument),
+		code:  connect.CodeInvalidArgument, status: http.StatusBadRequest,
+		reason: flotillav1.Reason_REASON_INVALID_FIELD,
+	},
+	{
+		// It says ResourceExhausted, which means "try again later" here.
+		match: matchCode(connect.CodeResourceExhausted),
+		code:  connect.CodeInvalidArgument, status: http.StatusRequestEntityTooLarge,
+		reason: flotillav1.Reason_REASON_TOO_LARGE,
+		advice: "split it; TenantService.GetLimits tells the limits",
+	},
+	{
+		match: matchCode(connect.CodeUnimplemented),
+		code:  connect.CodeUnimplemented, status: http.StatusNotImplemented,
+		reason: flotillav1.Reason_REASON_UNIMPLEMENTED,
+		advice: "check the name of the RPC and the version of the server",
+	},
+	{
+		match: matchCode(connect.CodeDeadlineExceeded),
+		code:  connect.CodeDeadlineExceeded, status: http.StatusGatewayTimeout,
+		reason: flotillav1.Reason_REASON_DEADLINE_EXCEEDED,
+		advice: "nothing was applied, try again with more time",
+	},
+	{
+		match: matchCode(connect.CodeCanceled),
+		code:  connect.CodeCanceled, status: statusClientGone,
+		reason: flotillav1.Reason_REASON_CANCELED,
+		advice: "nothing was applied",
+	},
+}
+
+const adviceUnknown = "it may or may not have been applied; try again only with the same request id, or read what is there"
+
+// matchIs matches errors that are all of the given ones; the first is told.
+func matchIs(told error, others ...error) func(error) (facts, bool) {
+	return func(err error) (facts, bool) {
+		if !errors.Is(err, told) {
+			return facts{}, false
+		}
+		for _, other := range others {
+			if !errors.Is(err, other) {
+				return facts{}, false
+			}
+		}
+		return facts{what: told.Error()}, true
+	}
+}
+
+// matchAs matches errors of a type. The facts say what the error itself says
+// unless they say something else.
+func matchAs[E error](of func(E) facts) func(error) (facts, bool) {
+	return func(err error) (facts, bool) {
+		found, ok := errors.AsType[E](err)
+		if !ok {
+			return facts{}, false
+		}
+		f := of(found)
+		if f.what == "" {
+			f.what = found.Error()
+		}
+		return f, true
+	}
+}
+
+// matchCode matches errors that the RPC library made with a code.
+func matchCode(code connect.Code) func(error) (facts, bool) {
+	return func(err error) (facts, bool) {
+		found, ok := errors.AsType[*connect.Error](err)
+		if !ok || found.Code() != code {
+			return facts{}, false
+		}
+		return facts{what: found.Message()}, true
+	}
+}
+
+func sizeMetadata(limit string, value, most uint64) map[string]string {
+	return map[string]string{"limit": limit, "value": formatUint(value), "max": formatUint(most)}
+}
+
+func formatUint[N ~uint64](n N) string { return strconv.FormatUint(uint64(n), 10) }
