@@ -22,7 +22,7 @@ func purePackages() []string {
 	return []string{
 		"shards/machine", "shards/mvcc",
 		"shards/lock", "shards/election", "shards/queue", "shards/schedule", "shards/registry", "shards/config",
-		"placement/plan", "tenancy/quota", "tests/model",
+		"shards/fair", "placement/plan", "tenancy/quota", "tests/model",
 	}
 }
 
