@@ -42,9 +42,9 @@ type Batch struct {
 	writes, plain *pebble.Batch
 	indexed       bool
 
-	committed *pebble.Iterator // over the committed state, for lookups
-	merged    *pebble.Iterator // over the committed state and the indexed batch, likewise
-	idle      idleScans        // over the indexed batch
+	committed lookups          // of the committed state; opened when it is needed
+	merged    *pebble.Iterator // over the committed state and the indexed batch, for lookups
+	idle      idleScans        // likewise, for scans
 
 	err error // why the batch cannot be used
 }
@@ -89,11 +89,24 @@ func (b *Batch) Commit() error {
 	if b.writes.Empty() {
 		return nil
 	}
-	if err := b.writes.Commit(pebble.NoSync); err != nil {
+	s := b.shard.store
+	bytes, err := s.recents.commit(b.overlay.entries, b.memTableBytes(), func() error {
+		return b.writes.Commit(pebble.NoSync)
+	})
+	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	b.shard.store.flusher.commits.Add(1)
+	s.flusher.commits.Add(1)
+	if uint64(bytes) >= s.cfg.MemTableBytes/4*3 {
+		return s.flusher.begin() // before Pebble does, which would not drop recents
+	}
 	return nil
+}
+
+// memTableBytes estimates what the batch takes of a memtable.
+func (b *Batch) memTableBytes() int {
+	const nodeBytes = 48 // of a skip list
+	return b.writes.Len() + int(b.writes.Count())*nodeBytes
 }
 
 var errBatchDone = errors.New("the batch is committed or closed")
@@ -104,11 +117,9 @@ func (b *Batch) Close() error {
 	if b.writes == nil {
 		return nil
 	}
-	err := b.idle.close()
-	for _, it := range []*pebble.Iterator{b.committed, b.merged} {
-		if it != nil {
-			err = errors.Join(err, it.Close())
-		}
+	err := errors.Join(b.idle.close(), b.committed.close())
+	if b.merged != nil {
+		err = errors.Join(err, b.merged.Close())
 	}
 	err = errors.Join(err, b.writes.Close())
 	if b.plain != nil {
@@ -153,10 +164,11 @@ func (b *Batch) Row(table Table, ns tenancy.NamespaceID, key []byte) (value []by
 		return nil, false, err
 	}
 	b.key = appendRow(b.key[:0], b.shard.number, ns, table, key)
-	if e := b.overlay.find(b.key); e != nil {
+	hash := b.hash(b.key)
+	if e := b.overlay.find(hash, b.key); e != nil {
 		return e.value, !e.deleted, nil
 	}
-	it, err := b.committedState()
+	it, err := b.committedState(hash)
 	if err != nil {
 		return nil, false, err
 	}
@@ -174,7 +186,7 @@ func (b *Batch) SetRow(table Table, ns tenancy.NamespaceID, key, value []byte) e
 	}
 	prefix := appendRow(op.Key[:0], b.shard.number, ns, table, key)
 	copy(op.Value, value)
-	b.overlay.setRow(prefix, op.Value)
+	b.overlay.setRow(b.hash(prefix), prefix, op.Value)
 	return op.Finish()
 }
 
@@ -187,7 +199,8 @@ func (b *Batch) DeleteRow(table Table, ns tenancy.NamespaceID, key []byte) error
 	if err != nil {
 		return err
 	}
-	b.overlay.deleteRow(appendRow(op.Key[:0], b.shard.number, ns, table, key))
+	prefix := appendRow(op.Key[:0], b.shard.number, ns, table, key)
+	b.overlay.deleteRow(b.hash(prefix), prefix)
 	return op.Finish()
 }
 

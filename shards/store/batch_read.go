@@ -9,15 +9,17 @@ import (
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
+func (b *Batch) hash(prefix []byte) uint64 { return b.shard.store.recents.hash(prefix) }
+
 // committedState is for lookups of what the batch did not write.
-func (b *Batch) committedState() (*pebble.Iterator, error) {
-	if b.committed != nil {
-		return b.committed, nil
+func (b *Batch) committedState(hash uint64) (*pebble.Iterator, error) {
+	if b.committed.all == nil {
+		var err error
+		if b.committed, err = b.shard.newLookups(); err != nil {
+			return nil, err
+		}
 	}
-	options := b.shard.iterOptions()
-	var err error
-	b.committed, err = b.shard.store.db.NewIter(&options)
-	return b.committed, err
+	return b.committed.iterator(b.shard, hash)
 }
 
 // index makes the batch one that Pebble can iterate over.
@@ -88,12 +90,17 @@ func (n *namespaceBatch) Version(key []byte, at mvcc.Revision) (mvcc.Revision, [
 		return 0, nil, false, b.err
 	}
 	b.key = appendVersion(b.key[:0], b.shard.number, n.ns, key, at)
-	e := b.overlay.find(b.key[:len(b.key)-versionSuffixBytes])
-	state := b.committedState
+	prefix := b.key[:len(b.key)-versionSuffixBytes]
+	hash := b.hash(prefix)
+	e := b.overlay.find(hash, prefix)
+	var it *pebble.Iterator
+	var err error
 	if e != nil && (e.deleted || at < e.rev) {
-		state, e = b.mergedState, nil
+		e = nil
+		it, err = b.mergedState()
+	} else {
+		it, err = b.committedState(hash)
 	}
-	it, err := state()
 	if err != nil {
 		return 0, nil, false, err
 	}
@@ -129,7 +136,8 @@ func (n *namespaceBatch) PutVersion(key []byte, rev mvcc.Revision, value []byte)
 	}
 	k := appendVersion(op.Key[:0], b.shard.number, n.ns, key, rev)
 	copy(op.Value, value)
-	b.overlay.putVersion(k[:len(k)-versionSuffixBytes], rev, op.Value)
+	prefix := k[:len(k)-versionSuffixBytes]
+	b.overlay.putVersion(b.hash(prefix), prefix, rev, op.Value)
 	return op.Finish()
 }
 
@@ -141,7 +149,8 @@ func (n *namespaceBatch) DeleteVersion(key []byte, rev mvcc.Revision) error {
 		return err
 	}
 	k := appendVersion(op.Key[:0], b.shard.number, n.ns, key, rev)
-	b.overlay.deleteVersion(k[:len(k)-versionSuffixBytes])
+	prefix := k[:len(k)-versionSuffixBytes]
+	b.overlay.deleteVersion(b.hash(prefix), prefix)
 	return op.Finish()
 }
 

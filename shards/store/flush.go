@@ -34,8 +34,9 @@ func (s *Store) flush() error { return s.flusher.flush(nil, nil) }
 // flusher lets concurrent callers share flushes.
 type flusher struct {
 	// start begins a flush of all that is committed; the channel is closed
-	// when it ended well, and never if it failed.
-	start func() (<-chan struct{}, error)
+	// when it ended well, and never if it failed. succeeded is then called.
+	start     func() (<-chan struct{}, error)
+	succeeded func()
 	// commits counts committed batches.
 	commits atomic.Uint64
 
@@ -108,6 +109,12 @@ func (f *flusher) join() (*flushRound, error) {
 	return f.waiting, nil
 }
 
+// begin starts a flush without waiting for it.
+func (f *flusher) begin() error {
+	_, err := f.join()
+	return err
+}
+
 // loop takes rounds until nobody waits.
 func (f *flusher) loop() {
 	f.mu.Lock()
@@ -135,6 +142,7 @@ func (f *flusher) flushOnce() error {
 	}
 	select {
 	case <-flushed:
+		f.succeeded()
 		return nil
 	case <-f.quit:
 		return ErrClosed

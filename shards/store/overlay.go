@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"hash/maphash"
 
 	"github.com/flotillakv/flotilla/shards/mvcc"
 )
@@ -11,12 +10,12 @@ import (
 // key share an entry. It is what lets a batch stay unindexed. Keys and values
 // share the batch's bytes.
 type overlay struct {
-	seed    maphash.Seed
 	first   map[uint64]int32 // hash -> place of the first entry
 	entries []overlayEntry
 }
 
 type overlayEntry struct {
+	hash   uint64
 	prefix []byte
 	// value is the row's, or the newest version's that the batch wrote.
 	value []byte
@@ -32,19 +31,10 @@ type overlayEntry struct {
 // overlayKept is how many entries' memory is kept for the next batch.
 const overlayKept = 1 << 14
 
-func newOverlay() overlay {
-	return overlay{seed: maphash.MakeSeed(), first: make(map[uint64]int32)}
-}
+func newOverlay() overlay { return overlay{first: make(map[uint64]int32)} }
 
 // find returns the entry of a prefix, or nil if the batch did not write it.
-func (o *overlay) find(prefix []byte) *overlayEntry {
-	if len(o.entries) == 0 {
-		return nil
-	}
-	return o.findHash(prefix, maphash.Bytes(o.seed, prefix))
-}
-
-func (o *overlay) findHash(prefix []byte, hash uint64) *overlayEntry {
+func (o *overlay) find(hash uint64, prefix []byte) *overlayEntry {
 	at, ok := o.first[hash]
 	if !ok {
 		return nil
@@ -59,9 +49,8 @@ func (o *overlay) findHash(prefix []byte, hash uint64) *overlayEntry {
 
 // entry returns the entry of a prefix, which is added if need be and must then
 // not change.
-func (o *overlay) entry(prefix []byte) *overlayEntry {
-	hash := maphash.Bytes(o.seed, prefix)
-	if e := o.findHash(prefix, hash); e != nil {
+func (o *overlay) entry(hash uint64, prefix []byte) *overlayEntry {
+	if e := o.find(hash, prefix); e != nil {
 		return e
 	}
 	next, ok := o.first[hash]
@@ -69,27 +58,27 @@ func (o *overlay) entry(prefix []byte) *overlayEntry {
 		next = -1
 	}
 	o.first[hash] = int32(len(o.entries))
-	o.entries = append(o.entries, overlayEntry{prefix: prefix, next: next})
+	o.entries = append(o.entries, overlayEntry{hash: hash, prefix: prefix, next: next})
 	return &o.entries[len(o.entries)-1]
 }
 
-func (o *overlay) setRow(prefix, value []byte) {
-	e := o.entry(prefix)
+func (o *overlay) setRow(hash uint64, prefix, value []byte) {
+	e := o.entry(hash, prefix)
 	e.value, e.deleted = value, false
 }
 
-func (o *overlay) deleteRow(prefix []byte) {
-	e := o.entry(prefix)
+func (o *overlay) deleteRow(hash uint64, prefix []byte) {
+	e := o.entry(hash, prefix)
 	e.value, e.deleted = nil, true
 }
 
-func (o *overlay) putVersion(prefix []byte, rev mvcc.Revision, value []byte) {
-	if e := o.entry(prefix); rev >= e.rev {
+func (o *overlay) putVersion(hash uint64, prefix []byte, rev mvcc.Revision, value []byte) {
+	if e := o.entry(hash, prefix); rev >= e.rev {
 		e.rev, e.value = rev, value
 	}
 }
 
-func (o *overlay) deleteVersion(prefix []byte) { o.entry(prefix).deleted = true }
+func (o *overlay) deleteVersion(hash uint64, prefix []byte) { o.entry(hash, prefix).deleted = true }
 
 func (o *overlay) reset() {
 	if len(o.entries) > overlayKept {

@@ -23,6 +23,7 @@ type Store struct {
 	db       *pebble.DB
 	lock     io.Closer
 	flusher  *flusher
+	recents  *recents
 	throttle *throttle
 
 	batches   sync.Pool // of *batchMemory
@@ -61,6 +62,7 @@ func Open(cfg Config) (_ *Store, err error) {
 		cfg:       cfg,
 		log:       cfg.Logger,
 		flusher:   newFlusher(),
+		recents:   newRecents(cfg.MemTableBytes),
 		throttle:  &throttle{bytesPerSecond: cfg.SnapshotBytesPerSecond},
 		snapshots: make(map[*Snapshot]struct{}),
 	}
@@ -97,7 +99,11 @@ func (s *Store) open() error {
 		return errors.Join(err, db.Close())
 	}
 	s.db = db
-	s.flusher.start = db.AsyncFlush
+	s.flusher.start = func() (<-chan struct{}, error) {
+		s.recents.seal()
+		return db.AsyncFlush()
+	}
+	s.flusher.succeeded = s.recents.dropSealed
 	return nil
 }
 

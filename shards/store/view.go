@@ -18,10 +18,10 @@ import (
 // Byte slices it returns are valid until the next call.
 type View struct {
 	shard *Shard
-	it    *pebble.Iterator // for lookups
-	idle  idleScans
-	key   []byte // buffer
-	err   error  // why there is no it
+	lookups
+	idle idleScans
+	key  []byte // buffer
+	err  error  // why the view cannot be used
 }
 
 var _ machine.Rows = (*View)(nil)
@@ -34,8 +34,7 @@ func (sh *Shard) NewView() *View {
 	if v.err = sh.store.acquire(); v.err != nil {
 		return v
 	}
-	options := sh.iterOptions()
-	if v.it, v.err = sh.store.db.NewIter(&options); v.err != nil {
+	if v.lookups, v.err = sh.newLookups(); v.err != nil {
 		sh.store.release()
 	}
 	return v
@@ -43,11 +42,11 @@ func (sh *Shard) NewView() *View {
 
 // Close ends the view, whose iterators must be closed. Safe to call twice.
 func (v *View) Close() error {
-	if v.it == nil {
+	if v.err != nil {
 		return nil
 	}
-	err := errors.Join(v.idle.close(), v.it.Close())
-	v.it, v.err = nil, ErrClosed
+	err := errors.Join(v.idle.close(), v.lookups.close())
+	v.err = ErrClosed
 	v.shard.store.release()
 	return err
 }
@@ -61,7 +60,11 @@ func (v *View) Row(table Table, ns tenancy.NamespaceID, key []byte) (value []byt
 		return nil, false, err
 	}
 	v.key = appendRow(v.key[:0], v.shard.number, ns, table, key)
-	return findRow(v.it, v.key)
+	it, err := v.iterator(v.shard, v.shard.store.recents.hash(v.key))
+	if err != nil {
+		return nil, false, err
+	}
+	return findRow(it, v.key)
 }
 
 // Rows visits the plain rows with keys in [start, end) in byte order. An empty
@@ -78,7 +81,7 @@ func (v *View) openScan(lower, upper []byte) (*pebble.Iterator, error) {
 		it.SetBounds(lower, upper)
 		return it, nil
 	}
-	return v.it.Clone(pebble.CloneOptions{IterOptions: &pebble.IterOptions{LowerBound: lower, UpperBound: upper}})
+	return v.all.Clone(pebble.CloneOptions{IterOptions: &pebble.IterOptions{LowerBound: lower, UpperBound: upper}})
 }
 
 func (v *View) closeScan(it *pebble.Iterator) error { return v.idle.put(it) }
@@ -96,11 +99,15 @@ func (n *namespaceView) Version(key []byte, at mvcc.Revision) (mvcc.Revision, []
 		return 0, nil, false, v.err
 	}
 	v.key = appendVersion(v.key[:0], v.shard.number, n.ns, key, at)
-	rev, ok, err := findVersion(v.it, v.key)
+	it, err := v.iterator(v.shard, v.shard.store.recents.hash(v.key[:len(v.key)-versionSuffixBytes]))
+	if err != nil {
+		return 0, nil, false, err
+	}
+	rev, ok, err := findVersion(it, v.key)
 	if !ok {
 		return 0, nil, false, err
 	}
-	value, err := v.it.ValueAndErr()
+	value, err := it.ValueAndErr()
 	return rev, value, err == nil, err
 }
 
