@@ -68,7 +68,7 @@ type KVServiceClient interface {
 	// revision to go on with the same state.
 	Range(context.Context, *v1.RangeRequest) (*v1.RangeResponse, error)
 	// RangeStream reads a range of any size at one revision, in answers of
-	// bounded size. `more` is set on all answers but the last.
+	// bounded size. `more` on the last one says that `limit` cut the range.
 	RangeStream(context.Context, *v1.RangeStreamRequest) (*connect.ServerStreamForClient[v1.RangeStreamResponse], error)
 	// Txn evaluates comparisons and runs one of two lists of operations, all in
 	// one commit with one revision.
@@ -258,7 +258,7 @@ type KVServiceHandler interface {
 	// revision to go on with the same state.
 	Range(context.Context, *v1.RangeRequest) (*v1.RangeResponse, error)
 	// RangeStream reads a range of any size at one revision, in answers of
-	// bounded size. `more` is set on all answers but the last.
+	// bounded size. `more` on the last one says that `limit` cut the range.
 	RangeStream(context.Context, *v1.RangeStreamRequest, *connect.ServerStream[v1.RangeStreamResponse]) error
 	// Txn evaluates comparisons and runs one of two lists of operations, all in
 	// one commit with one revision.

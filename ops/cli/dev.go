@@ -1,0 +1,203 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flotillakv/flotilla/ops/config"
+	"github.com/flotillakv/flotilla/ops/datadir"
+	"github.com/flotillakv/flotilla/ops/node"
+	"github.com/flotillakv/flotilla/placement/catalog"
+	"github.com/flotillakv/flotilla/tenancy"
+	"github.com/flotillakv/flotilla/tenancy/auth"
+)
+
+const (
+	devTenant    tenancy.TenantID = "dev"
+	devNamespace                  = "default"
+	devFile                       = "dev.json"
+)
+
+// devOptions are the flags of dev.
+type devOptions struct {
+	config     node.Config
+	listenEtcd string
+	logLevel   slog.Level
+	reserve    uint64
+}
+
+// devInfo is dev.json: how to reach a dev node.
+type devInfo struct {
+	APIURL    string `json:"api_url"`
+	OpsURL    string `json:"ops_url"`
+	Tenant    string `json:"tenant"`
+	Namespace string `json:"namespace"`
+	APIKey    string `json:"api_key"`
+}
+
+func newDevCommand(env *Env) *cobra.Command {
+	opts := &devOptions{}
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a node on this machine, with a tenant to try it",
+		Long: `Runs a durable node on this machine with a tenant "dev", a namespace
+"default" and an API key, and prints how to use it. A second start with the
+same data directory keeps the data.
+
+Every flag can also be set in the environment (FLOTILLA_LISTEN_API for
+--listen-api) or in the YAML file that --config names (listen_api).`,
+		Example: `  $ flotilla dev
+  $ flotilla dev --data-dir /tmp/flotilla --listen-api 127.0.0.1:0`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDev(cmd.Context(), env, opts) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&opts.config.DataDir, "data-dir", "flotilla-data", "directory of the node's data")
+	f.StringVar(&opts.config.ListenAPI, "listen-api", "127.0.0.1:7700", "address of the API; port 0 takes a free one")
+	f.StringVar(&opts.config.ListenOps, "listen-ops", "127.0.0.1:7703", "address of the operators' port")
+	f.StringVar(&opts.listenEtcd, "listen-etcd", "", "address of the etcd v3 API, which this version does not serve yet")
+	f.IntVar(&opts.config.DataShards, "data-shards", 4, "shards that hold namespaces; fixed by the first start")
+	f.Int64Var(&opts.config.Store.CacheBytes, "cache-bytes", 64<<20, "memory for the cache of the store")
+	f.Uint64Var(&opts.reserve, "disk-reserve-bytes", 0, "free bytes of disk under which writes are refused; 0 is 512 MiB")
+	f.TextVar(&opts.logLevel, "log-level", slog.LevelWarn, "least severe log lines to print: debug, info, warn, error")
+	f.String(config.FileFlag, "", "YAML file with settings")
+	return cmd
+}
+
+func runDev(ctx context.Context, env *Env, opts *devOptions) error {
+	cfg := opts.config
+	cfg.Log = slog.New(slog.NewTextHandler(env.Err, &slog.HandlerOptions{Level: opts.logLevel}))
+	if opts.reserve > 0 {
+		cfg.Disk = datadir.Watermark{LowBytes: opts.reserve, HighBytes: opts.reserve + opts.reserve/4}
+	}
+	if opts.listenEtcd != "" {
+		fmt.Fprintln(env.Err, "flotilla: --listen-etcd is ignored: this version does not serve the etcd v3 API yet")
+	}
+	err := node.Run(ctx, cfg, func(ctx context.Context, n *node.Node) error {
+		info, err := prepareDev(ctx, n, cfg.DataDir)
+		if err != nil {
+			return fmt.Errorf("prepare the dev tenant: %w", err)
+		}
+		return printDev(env, info, cfg.DataDir)
+	})
+	if err == nil {
+		fmt.Fprintln(env.Err, "flotilla stopped; the data is kept")
+	}
+	return err
+}
+
+// prepareDev makes the dev tenant, or finds the one of an earlier start, and
+// writes dev.json.
+func prepareDev(ctx context.Context, n *node.Node, dataDir string) (devInfo, error) {
+	info := devInfo{APIURL: n.APIURL(), OpsURL: n.OpsURL(), Tenant: string(devTenant), Namespace: devNamespace}
+	cat := n.Catalog()
+	limits := tenancy.Limits{}.WithDefaults()
+	var exists *tenancy.AlreadyExistsError
+	if err := cat.CreateTenant(ctx, devTenant); err != nil && !errors.As(err, &exists) {
+		return info, err
+	}
+	if _, err := cat.CreateNamespaces(ctx, devTenant, []string{devNamespace}, limits); err != nil && !errors.As(err, &exists) {
+		return info, err
+	}
+	path := filepath.Join(dataDir, devFile)
+	key, err := usableKey(ctx, cat, path)
+	if err != nil {
+		return info, err
+	}
+	if info.APIKey = key; key == "" {
+		if info.APIKey, err = createDevKey(ctx, cat); err != nil {
+			return info, err
+		}
+	}
+	if err := writeDevFile(path, info); err != nil {
+		return info, err
+	}
+	return info, saveContext(path)
+}
+
+// usableKey is the API key of an earlier start, or "" if it is of no use.
+func usableKey(ctx context.Context, cat *catalog.Catalog, path string) (string, error) {
+	earlier, err := readDevFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", nil //nolint:nilerr // a damaged file is written anew
+	}
+	key, err := auth.ParseAPIKey(earlier.APIKey)
+	if err != nil {
+		return "", nil //nolint:nilerr // likewise
+	}
+	record, err := cat.APIKey(ctx, key.ID())
+	if errors.Is(err, tenancy.ErrUnauthenticated) {
+		return "", nil
+	}
+	if err != nil || !key.Matches(record.SecretHash) {
+		return "", err
+	}
+	return earlier.APIKey, nil
+}
+
+func createDevKey(ctx context.Context, cat *catalog.Catalog) (string, error) {
+	key, secret, err := auth.GenerateAPIKey(rand.Reader)
+	if err != nil {
+		return "", err
+	}
+	hash := key.Hash()
+	_, err = cat.CreateAPIKey(ctx, catalog.APIKey{
+		ID: key.ID(), Tenant: devTenant, SecretHash: hash[:], Description: "made by flotilla dev",
+	})
+	return secret, err
+}
+
+func readDevFile(path string) (devInfo, error) {
+	var info devInfo
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return info, err
+	}
+	return info, json.Unmarshal(data, &info)
+}
+
+// writeDevFile writes dev.json for its owner's eyes only: it holds a secret.
+func writeDevFile(path string, info devInfo) error {
+	data, err := json.MarshalIndent(info, "", "  ")
+	if err != nil {
+		return err
+	}
+	temporary := path + ".new"
+	if err := os.WriteFile(temporary, append(data, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temporary, path)
+}
+
+func printDev(env *Env, info devInfo, dataDir string) error {
+	_, err := fmt.Fprintf(env.Out, `flotilla is ready
+
+  API        %[1]s
+  operators  %[2]s   (/readyz /status /metrics /debug/pprof)
+  tenant     %[3]s, namespace %[4]s
+  data       %[6]s
+
+In another terminal:
+
+  export FLOTILLA_API_URL=%[1]s
+  export FLOTILLA_API_KEY=%[5]s
+  curl -X PUT -H "Authorization: Bearer $FLOTILLA_API_KEY" --data-binary hello $FLOTILLA_API_URL/v1/kv/greeting
+  curl -H "Authorization: Bearer $FLOTILLA_API_KEY" $FLOTILLA_API_URL/v1/kv/greeting
+  go run ./ops/cmd/flotilla kv get greeting
+
+Ctrl-C stops it.
+`, info.APIURL, info.OpsURL, info.Tenant, info.Namespace, info.APIKey, dataDir)
+	return err
+}

@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/pflag"
+)
+
+// outputFlag is -o: how a list or an answer is printed.
+type outputFlag string
+
+func (o *outputFlag) bind(f *pflag.FlagSet) {
+	*o = "table"
+	f.VarP(o, "output", "o", "how to print: table or json")
+}
+
+// String implements pflag.Value.
+func (o *outputFlag) String() string { return string(*o) }
+
+// Set implements pflag.Value.
+func (o *outputFlag) Set(value string) error {
+	if value != "table" && value != "json" {
+		return fmt.Errorf("takes table or json")
+	}
+	*o = outputFlag(value)
+	return nil
+}
+
+// Type implements pflag.Value.
+func (o *outputFlag) Type() string { return "format" }
+
+func (o *outputFlag) json() bool { return *o == "json" }
+
+func printJSON(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
+}
+
+// printTable prints aligned columns. The cells are flushed at the end.
+func printTable(w io.Writer, header []string, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, strings.Join(header, "\t"))
+	for _, row := range rows {
+		fmt.Fprintln(t, strings.Join(row, "\t"))
+	}
+	return t.Flush()
+}
+
+// printable is a key or value that is safe for a terminal and a table cell:
+// quoted if it has other than printable characters.
+func printable(b []byte) string {
+	if !utf8.Valid(b) {
+		return fmt.Sprintf("%q", b)
+	}
+	for _, r := range string(b) {
+		if !unicode.IsPrint(r) {
+			return fmt.Sprintf("%q", b)
+		}
+	}
+	return string(b)
+}

@@ -1,0 +1,90 @@
+package flotilla
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"connectrpc.com/connect"
+
+	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
+)
+
+// A Client talks to Flotilla for one tenant. Safe for concurrent use.
+type Client struct {
+	cfg      Config
+	kv       flotillav1connect.KVServiceClient
+	tenants  flotillav1connect.TenantServiceClient
+	pipeline *pipeline
+	budget   retryBudget
+	ids      requestIDs
+}
+
+// New makes a client. It connects with the first call.
+func New(cfg Config) (*Client, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("flotilla: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	options := []connect.ClientOption{
+		connect.WithInterceptors(credential(cfg.APIKey)),
+		connect.WithReadMaxBytes(64 << 20),
+	}
+	c := &Client{
+		cfg:     cfg,
+		kv:      flotillav1connect.NewKVServiceClient(cfg.HTTPClient, cfg.URL, options...),
+		tenants: flotillav1connect.NewTenantServiceClient(cfg.HTTPClient, cfg.URL, options...),
+		ids:     newRequestIDs(),
+	}
+	c.budget.init()
+	c.pipeline = newPipeline(c.kv.Pipeline)
+	return c, nil
+}
+
+// Close ends the client's connections. Calls under way fail.
+func (c *Client) Close() error {
+	c.pipeline.close()
+	if own, ok := c.cfg.HTTPClient.(*http.Client); ok {
+		own.CloseIdleConnections()
+	}
+	return nil
+}
+
+// Namespace returns a handle on one of the tenant's namespaces. It asks
+// nothing of the server: calls fail if there is none of this name.
+func (c *Client) Namespace(name string) *Namespace {
+	return &Namespace{Name: name, KV: &KV{client: c, namespace: name}}
+}
+
+// Namespace is one isolated key space of the tenant.
+type Namespace struct {
+	// Name is its name.
+	Name string
+	// KV is its keys.
+	KV *KV
+}
+
+// credential adds the API key to every request.
+type credential string
+
+// WrapUnary implements connect.Interceptor.
+func (c credential) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		req.Header().Set("Authorization", "Bearer "+string(c))
+		return next(ctx, req)
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor.
+func (c credential) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
+		conn := next(ctx, spec)
+		conn.RequestHeader().Set("Authorization", "Bearer "+string(c))
+		return conn
+	}
+}
+
+// WrapStreamingHandler implements connect.Interceptor; this is a client.
+func (c credential) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return next
+}

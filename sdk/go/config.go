@@ -1,0 +1,77 @@
+package flotilla
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"connectrpc.com/connect"
+)
+
+// Config is how a client reaches Flotilla. URL and APIKey are required; zero
+// fields take the defaults.
+type Config struct {
+	// URL is the base URL of the API, such as http://127.0.0.1:7700.
+	URL string
+	// APIKey is the tenant's API key, flk_<id>_<secret>.
+	APIKey string
+	// Timeout is the deadline of a call whose context has none, retries
+	// included. Default 10 s.
+	Timeout time.Duration
+	// AttemptsMax is how often a call is tried at most. Default 8.
+	AttemptsMax int
+	// TLS configures https URLs. Default: the system's roots.
+	TLS *tls.Config
+	// HTTPClient replaces the client's own, for tests and proxies. It must
+	// speak HTTP/2.
+	HTTPClient connect.HTTPClient
+}
+
+func (c Config) withDefaults() Config {
+	c.Timeout = cmp.Or(c.Timeout, 10*time.Second)
+	c.AttemptsMax = cmp.Or(c.AttemptsMax, 8)
+	if c.HTTPClient == nil {
+		c.HTTPClient = newHTTPClient(c.TLS)
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	var errs []error
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		errs = append(errs, fmt.Errorf("URL %q is not of the form http://host:port or https://host:port", c.URL))
+	}
+	if c.APIKey == "" {
+		errs = append(errs, errors.New("APIKey is missing"))
+	}
+	if c.Timeout < 0 || c.AttemptsMax < 0 {
+		errs = append(errs, errors.New("Timeout and AttemptsMax cannot be negative"))
+	}
+	return errors.Join(errs...)
+}
+
+func newHTTPClient(tlsConfig *tls.Config) *http.Client {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Client{Transport: &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		TLSClientConfig:     tlsConfig,
+		TLSHandshakeTimeout: 10 * time.Second,
+		IdleConnTimeout:     90 * time.Second,
+		Protocols:           protocols,
+		HTTP2: &http.HTTP2Config{
+			// A connection whose other end went away without a word is
+			// noticed by a ping that nobody answers.
+			SendPingTimeout:           15 * time.Second,
+			PingTimeout:               5 * time.Second,
+			MaxReceiveBufferPerStream: 4 << 20,
+			MaxReadFrameSize:          256 << 10,
+		},
+	}}
+}

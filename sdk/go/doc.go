@@ -1,0 +1,22 @@
+// Package flotilla is the Go client of Flotilla.
+//
+//	client, err := flotilla.New(flotilla.Config{URL: "http://127.0.0.1:7700", APIKey: key})
+//	if err != nil {
+//		return err
+//	}
+//	defer client.Close()
+//	kv := client.Namespace("default").KV
+//	put, err := kv.Put(ctx, "greeting", []byte("hello"), nil)
+//	got, err := kv.Get(ctx, "greeting", nil)
+//
+// Calls take a context, what is required, and options that may be nil. A
+// client is safe for concurrent use, and calls that are made at the same time
+// travel together: a program should make one client and call it from as many
+// goroutines as it likes.
+//
+// Every mutation carries a request id, so the client tries it again by itself
+// when that is safe, until the context ends. Errors are told apart with
+// errors.Is (ErrRevisionMismatch and its like) and errors.As (*Error,
+// *CompactedError). OutcomeUnknown tells whether a failed mutation may have
+// happened.
+package flotilla
