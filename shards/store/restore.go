@@ -57,7 +57,7 @@ func (sh *Shard) build(in *streamReader, tables *tableBuilder) error {
 	var full []byte
 	for {
 		key, value, err := in.next()
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, errStreamEnd) {
 			return tables.finish()
 		}
 		if err != nil {

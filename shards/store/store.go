@@ -26,6 +26,8 @@ type Store struct {
 	recents  *recents
 	throttle *throttle
 
+	tableBytes uint64 // about how large the tables of restores are
+
 	batches   sync.Pool // of *batchMemory
 	stalls    atomic.Uint64
 	restores  atomic.Uint64 // numbers the directories of restores
@@ -51,6 +53,9 @@ const (
 	incomingName = "incoming"
 )
 
+// Restored tables go to the lowest level, so they have its usual size.
+const tableBytesDefault = 64 << 20
+
 // Open opens the store, or makes a new one. Its errors include *InUseError and
 // *NewerFormatError.
 func Open(cfg Config) (_ *Store, err error) {
@@ -59,12 +64,13 @@ func Open(cfg Config) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{
-		cfg:       cfg,
-		log:       cfg.Logger,
-		flusher:   newFlusher(),
-		recents:   newRecents(cfg.MemTableBytes),
-		throttle:  &throttle{bytesPerSecond: cfg.SnapshotBytesPerSecond},
-		snapshots: make(map[*Snapshot]struct{}),
+		cfg:        cfg,
+		log:        cfg.Logger,
+		flusher:    newFlusher(),
+		recents:    newRecents(cfg.MemTableBytes),
+		throttle:   &throttle{bytesPerSecond: cfg.SnapshotBytesPerSecond},
+		tableBytes: tableBytesDefault,
+		snapshots:  make(map[*Snapshot]struct{}),
 	}
 	if err := makeDir(cfg.FS, cfg.Dir); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)

@@ -67,10 +67,13 @@ func newStreamWriter(w io.Writer, admit func(bytes int) error) (*streamWriter, e
 	return &streamWriter{w: w, admit: admit, encoder: encoder, digest: newDigest()}, nil
 }
 
+func streamHeader(version uint32) []byte {
+	h := binary.BigEndian.AppendUint32([]byte(streamMagic), version)
+	return binary.BigEndian.AppendUint32(h, crc32.Checksum(h, castagnoli()))
+}
+
 func (s *streamWriter) header() error {
-	s.frame = append(s.frame[:0], streamMagic...)
-	s.frame = binary.BigEndian.AppendUint32(s.frame, streamVersion)
-	s.frame = binary.BigEndian.AppendUint32(s.frame, crc32.Checksum(s.frame, castagnoli()))
+	s.frame = append(s.frame[:0], streamHeader(streamVersion)...)
 	return s.write()
 }
 

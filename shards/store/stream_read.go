@@ -58,8 +58,12 @@ func (s *streamReader) header() error {
 	return nil
 }
 
-// next returns the next row, without the shard, or io.EOF once the end was
-// reached and all was found intact. The slices are valid until the next call.
+// errStreamEnd says that the end was reached and all was found intact. io.EOF
+// will not do: it is what a stream that is cut short gives.
+var errStreamEnd = errors.New("end of the snapshot")
+
+// next returns the next row, without the shard, or errStreamEnd. The slices
+// are valid until the next call.
 func (s *streamReader) next() (key, value []byte, err error) {
 	for len(s.rest) == 0 {
 		if err := s.nextFrame(); err != nil {
@@ -87,7 +91,7 @@ func (s *streamReader) next() (key, value []byte, err error) {
 	return key, value, nil
 }
 
-// nextFrame reads a frame of rows, or io.EOF.
+// nextFrame reads a frame of rows, or errStreamEnd.
 func (s *streamReader) nextFrame() error {
 	select {
 	case <-s.stop:
@@ -140,7 +144,7 @@ func (s *streamReader) checkEnd(payload []byte) error {
 	if s.digest.sum() != Hash(payload[9:]) {
 		return corrupt("its rows are not those that were written", nil)
 	}
-	return io.EOF
+	return errStreamEnd
 }
 
 // read reads n bytes into frame. Memory grows with what arrives, not with n.
@@ -148,7 +152,7 @@ func (s *streamReader) read(n int) error {
 	s.frame.Reset()
 	if _, err := io.CopyN(&s.frame, s.r, int64(n)); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return corrupt("it is cut short", err)
+			return corrupt("it is cut short", nil)
 		}
 		return fmt.Errorf("read a snapshot: %w", err)
 	}

@@ -12,10 +12,6 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// tableBytes is about how large the tables of a restore are. They go to the
-// lowest level, so it is that level's usual size.
-const tableBytes = 64 << 20
-
 const lowestLevel = 6
 
 // tableBuilder writes rows, which come in order, to tables in a directory of
@@ -35,7 +31,7 @@ func newTableBuilder(s *Store, dir string) *tableBuilder {
 // add writes the next row. Tables are cut between prefixes.
 func (t *tableBuilder) add(key, value []byte) error {
 	prefix := key[:splitKey(key)]
-	if t.table != nil && t.table.Raw().EstimatedSize() >= tableBytes && !bytes.Equal(prefix, t.prefix) {
+	if t.table != nil && t.table.Raw().EstimatedSize() >= t.store.tableBytes && !bytes.Equal(prefix, t.prefix) {
 		if err := t.finish(); err != nil {
 			return err
 		}
