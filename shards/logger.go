@@ -43,7 +43,7 @@ func (l libraryLog) Warningf(format string, args ...any) {
 	if strings.HasPrefix(format, "mutual TLS disabled") {
 		return // this node has no Raft port, or its own TLS
 	}
-	l.log((*slog.Logger).Warn, format, args)
+	l.log((*slog.Logger).Info, format, args) // mostly elections and retries
 }
 
 // Errorf implements logger.ILogger.

@@ -159,11 +159,13 @@ func (p *pipeline) serve(ctx context.Context) error {
 		defer close(ended)
 		receiveErr = p.receive(s)
 	}()
-	sendErr := p.send(s, ended)
+	sendErr := p.send(ctx, s, ended)
 	if sendErr != nil && !errors.Is(sendErr, io.EOF) {
-		cancel() // ends the receiver
+		// HTTP/2 looks at the context only once the request's body has ended.
+		closeErr := s.CloseRequest()
+		cancel()
 		<-ended
-		return fromConnect(sendErr)
+		return fromConnect(errors.Join(sendErr, closeErr))
 	}
 	// The server ended the stream: why is what the receiver was told.
 	<-ended
@@ -172,7 +174,7 @@ func (p *pipeline) serve(ctx context.Context) error {
 
 // send sends operations as they come. It returns nil or io.EOF when the server
 // ended the stream.
-func (p *pipeline) send(s *stream, ended <-chan struct{}) error {
+func (p *pipeline) send(ctx context.Context, s *stream, ended <-chan struct{}) error {
 	var message flotillav1.PipelineRequest
 	var calls []*pending
 	for {
@@ -193,6 +195,8 @@ func (p *pipeline) send(s *stream, ended <-chan struct{}) error {
 		case <-p.wake:
 		case <-ended:
 			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 }
