@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"log/slog"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -18,6 +19,7 @@ import (
 type kvHandler struct {
 	kv   *route.KV
 	auth *intercept.Authenticator
+	log  *slog.Logger
 	// stopping is closed when the node begins to stop.
 	stopping <-chan struct{}
 }
@@ -79,7 +81,7 @@ func (h *kvHandler) Batch(ctx context.Context, req *flotillav1.BatchRequest) (*f
 	// Each operation has its own place, so the answers need no lock.
 	results := make([]*flotillav1.OperationResult, len(place))
 	pipeline := h.kv.NewPipeline(operationTimeout, func(op *flotillav1.Operation, response proto.Message, err error) {
-		results[place[op]] = resultOf(ctx, op, response, err)
+		results[place[op]] = h.resultOf(ctx, op, response, err)
 	})
 	pipeline.Start(ctx, req.GetOperations())
 	pipeline.Wait()
@@ -87,9 +89,12 @@ func (h *kvHandler) Batch(ctx context.Context, req *flotillav1.BatchRequest) (*f
 }
 
 // resultOf is the answer to an operation as the API spells it.
-func resultOf(ctx context.Context, op *flotillav1.Operation, response proto.Message, err error) *flotillav1.OperationResult {
+func (h *kvHandler) resultOf(ctx context.Context, op *flotillav1.Operation, response proto.Message, err error) *flotillav1.OperationResult {
 	result := &flotillav1.OperationResult{Id: op.GetId()}
 	if err != nil {
+		if apierr.IsInternal(err) {
+			h.log.Error("operation failed", "procedure", "batch or pipeline", "request_id", intercept.RequestID(ctx), "err", err)
+		}
 		result.Result = &flotillav1.OperationResult_Error{Error: apierr.ToProto(err, intercept.RequestID(ctx))}
 		return result
 	}

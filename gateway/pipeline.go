@@ -43,7 +43,7 @@ func (h *kvHandler) Pipeline(ctx context.Context, stream *connect.BidiStream[flo
 		sent <- err
 	}()
 	pipeline := h.kv.NewPipeline(operationTimeout, func(op *flotillav1.Operation, response proto.Message, err error) {
-		answers.add(resultOf(ctx, op, response, err), proto.Size(op))
+		answers.add(h.resultOf(ctx, op, response, err), proto.Size(op))
 	})
 	err := h.receive(ctx, stream, answers, func(ops []*flotillav1.Operation) { pipeline.Start(ctx, ops) })
 	pipeline.Wait()

@@ -62,7 +62,7 @@ func New(cfg Config, host Host, cat *catalog.Catalog, reg prometheus.Registerer,
 		strictJSON(),
 	)
 	mux := http.NewServeMux()
-	mux.Handle(flotillav1connect.NewKVServiceHandler(&kvHandler{kv: kv, auth: authenticator, stopping: s.stopping}, options))
+	mux.Handle(flotillav1connect.NewKVServiceHandler(&kvHandler{kv: kv, auth: authenticator, log: log, stopping: s.stopping}, options))
 	mux.Handle(flotillav1connect.NewTenantServiceHandler(&tenantHandler{catalog: cat}, options))
 	plain := rest.New(kv, authenticator, log)
 

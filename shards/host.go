@@ -77,7 +77,7 @@ func (e *LogMissingError) Error() string {
 
 // Start starts the node's replicas over its store. The store must outlive the
 // host. onHalt is called if a replica cannot go on: the process should end.
-func Start(cfg Config, st *store.Store, markers Markers, reg prometheus.Registerer, log *slog.Logger, onHalt func(error)) (*Host, error) {
+func Start(ctx context.Context, cfg Config, st *store.Store, markers Markers, reg prometheus.Registerer, log *slog.Logger, onHalt func(error)) (*Host, error) {
 	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("shards: %w", err)
@@ -102,7 +102,8 @@ func Start(cfg Config, st *store.Store, markers Markers, reg prometheus.Register
 			return nil, fmt.Errorf("start shard %d: %w", id, err)
 		}
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	// Maintenance ends by Stop, in its turn, not with the caller's context.
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	h.stop = stop
 	h.workers.Go(func() { h.maintain(ctx) })
 	return h, nil
@@ -305,8 +306,7 @@ func (h *Host) WaitReady(ctx context.Context) error {
 			if err == nil {
 				break
 			}
-			var noLeader *NotLeaderError
-			if !errors.As(err, &noLeader) {
+			if _, ok := errors.AsType[*NotLeaderError](err); !ok {
 				return fmt.Errorf("wait for shard %d: %w", s.id, err)
 			}
 		}

@@ -73,7 +73,7 @@ func (n *node) start() {
 	n.store, err = store.Open(store.Config{Dir: n.dir + "/state"})
 	require.NoError(n.t, err)
 	n.cfg.Dir = n.dir + "/raft"
-	n.host, err = shards.Start(n.cfg, n.store, n.markers, prometheus.NewRegistry(), slog.New(slog.DiscardHandler),
+	n.host, err = shards.Start(n.t.Context(), n.cfg, n.store, n.markers, prometheus.NewRegistry(), slog.New(slog.DiscardHandler),
 		func(err error) { n.t.Errorf("halted: %v", err) })
 	require.NoError(n.t, err)
 	ctx, cancel := context.WithTimeout(n.t.Context(), 20*time.Second)
@@ -169,8 +169,10 @@ func TestReadOnlyNodeRefusesWritesAndServesReads(t *testing.T) {
 	_, err := n.host.Propose(t.Context(), dataShard, "tenant", putCommand(10, "a", "2"))
 	require.ErrorIs(t, err, shards.ErrDiskFull)
 	require.Equal(t, "1", string(n.get(10, "a").GetValue()))
-	_, err = n.host.Propose(t.Context(), dataShard, "tenant", &internalv1.Command{NamespaceId: 10, Epoch: 1,
-		Operation: &internalv1.Command_Compact{Compact: &flotillav1.CompactRequest{Revision: 2}}})
+	_, err = n.host.Propose(t.Context(), dataShard, "tenant", &internalv1.Command{
+		NamespaceId: 10, Epoch: 1,
+		Operation: &internalv1.Command_Compact{Compact: &flotillav1.CompactRequest{Revision: 2}},
+	})
 	require.NoError(t, err, "a compaction frees space")
 	n.host.SetReadOnly(false)
 	n.put(10, "a", "3")
@@ -275,7 +277,7 @@ func TestReplicaWithoutItsLogIsNotStarted(t *testing.T) {
 	st, err := store.Open(store.Config{Dir: t.TempDir()})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, st.Close()) }()
-	_, err = shards.Start(lost, st, n.markers, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), func(error) {})
+	_, err = shards.Start(t.Context(), lost, st, n.markers, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), func(error) {})
 	var missing *shards.LogMissingError
 	require.ErrorAs(t, err, &missing)
 }
@@ -286,8 +288,10 @@ func TestOldRevisionsAreCompactedByAgeAndPurged(t *testing.T) {
 	for i := range 50 {
 		n.put(10, "a", fmt.Sprint(i))
 	}
-	_, err := n.host.Propose(t.Context(), dataShard, "tenant", &internalv1.Command{NamespaceId: 10, Epoch: 1,
-		Operation: &internalv1.Command_Compact{Compact: &flotillav1.CompactRequest{Revision: 51}}})
+	_, err := n.host.Propose(t.Context(), dataShard, "tenant", &internalv1.Command{
+		NamespaceId: 10, Epoch: 1,
+		Operation: &internalv1.Command_Compact{Compact: &flotillav1.CompactRequest{Revision: 51}},
+	})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		var purged mvcc.Revision

@@ -54,7 +54,7 @@ func (l libraryLog) Errorf(format string, args ...any) {
 // Panicf implements logger.ILogger. The library relies on it not returning.
 func (l libraryLog) Panicf(format string, args ...any) {
 	l.log((*slog.Logger).Error, format, args)
-	panic(fmt.Sprintf(format, args...))
+	panic(fmt.Sprintf(format, args...)) //nolint:forbidigo // the library goes on as if it had not been told otherwise
 }
 
 func (l libraryLog) log(level func(*slog.Logger, string, ...any), format string, args []any) {

@@ -2,6 +2,7 @@ package shards
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/flotillakv/flotilla/shards/machine"
@@ -57,6 +58,5 @@ func (h *Host) Read(ctx context.Context, id ShardID, c Consistency, read func(*V
 		return ErrStopping
 	}
 	view := &View{rows: s.rows.NewView()}
-	defer view.rows.Close()
-	return read(view)
+	return errors.Join(read(view), view.rows.Close())
 }

@@ -25,6 +25,8 @@ type reader struct {
 	next   *round        // the round that gathers reads; nil when none waits
 	wake   chan struct{} // holds one token while next waits
 	closed bool
+	// closing is closed with the reader.
+	closing chan struct{}
 
 	done sync.WaitGroup
 }
@@ -37,7 +39,7 @@ type round struct {
 func newReader(shard ShardID, node *dragonboat.NodeHost, cfg Config, m *shardMetrics) *reader {
 	r := &reader{
 		shard: shard, node: node, timeout: cfg.ProposeTimeout, rtt: cfg.RTT, metrics: m,
-		wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	r.done.Go(r.run)
 	return r
@@ -72,6 +74,7 @@ func (r *reader) close() {
 	if !r.closed {
 		r.closed = true
 		close(r.wake)
+		close(r.closing)
 	}
 	r.mu.Unlock()
 	r.done.Wait()
@@ -99,17 +102,15 @@ func (r *reader) readIndex() error {
 		if err == nil || !errors.Is(err, dragonboat.ErrShardNotReady) && !errors.Is(err, dragonboat.ErrSystemBusy) {
 			return err
 		}
-		if r.isClosed() || time.Now().After(giveUp) {
+		if time.Now().After(giveUp) {
 			return &NotLeaderError{Shard: r.shard}
 		}
-		time.Sleep(r.rtt)
+		select {
+		case <-time.After(r.rtt):
+		case <-r.closing:
+			return ErrStopping
+		}
 	}
-}
-
-func (r *reader) isClosed() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.closed
 }
 
 func (r *reader) readIndexOnce() error {

@@ -9,6 +9,7 @@ package intercept
 
 import (
 	"context"
+	"maps"
 	"net/http"
 
 	"connectrpc.com/connect"
@@ -41,9 +42,7 @@ func (l layer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		if err != nil {
 			return nil, err
 		}
-		for name, values := range headers {
-			response.Header()[name] = values
-		}
+		maps.Copy(response.Header(), headers)
 		return response, nil
 	}
 }

@@ -191,8 +191,7 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request, t target, limits t
 // readBody reads a value, at most one byte more than may be stored.
 func readBody(w http.ResponseWriter, r *http.Request, limits tenancy.Limits) ([]byte, error) {
 	value, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limits.ValueBytesMax)))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		size := max(r.ContentLength, tooLarge.Limit+1)
 		return nil, &mvcc.TooLargeError{Limit: "value_bytes_max", Value: uint64(size), Max: uint64(tooLarge.Limit)}
 	}

@@ -21,10 +21,12 @@ import (
 	"github.com/flotillakv/flotilla/tenancy/auth"
 )
 
+// devTenant is the tenant of a dev node.
+const devTenant tenancy.TenantID = "dev"
+
 const (
-	devTenant    tenancy.TenantID = "dev"
-	devNamespace                  = "default"
-	devFile                       = "dev.json"
+	devNamespace = "default"
+	devFile      = "dev.json"
 )
 
 // devOptions are the flags of dev.
@@ -170,7 +172,7 @@ func readDevFile(path string) (devInfo, error) {
 
 // writeDevFile writes dev.json for its owner's eyes only: it holds a secret.
 func writeDevFile(path string, info devInfo) error {
-	data, err := json.MarshalIndent(info, "", "  ")
+	data, err := json.MarshalIndent(info, "", "  ") //nolint:gosec // the secret is what the file is for
 	if err != nil {
 		return err
 	}

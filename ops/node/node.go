@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,8 +60,8 @@ func Run(ctx context.Context, cfg Config, ready func(context.Context, *Node) err
 	// Each part that starts adds how it is stopped.
 	var stops []func() error
 	defer func() {
-		for i := len(stops) - 1; i >= 0; i-- {
-			err = errors.Join(err, stops[i]())
+		for _, stop := range slices.Backward(stops) {
+			err = errors.Join(err, stop())
 		}
 	}()
 	for _, part := range []func(context.Context) (func() error, error){
@@ -137,7 +138,7 @@ func (n *Node) startShards(ctx context.Context) (func() error, error) {
 	cfg.NodeID, cfg.Dir = n.dir.Identity().NodeID, n.dir.Raft()
 	cfg.LogStores = n.dir.Identity().LogStoreShards
 	cfg.Shards = append([]shards.ShardID{shards.SystemShard}, n.dataShards()...)
-	host, err := shards.Start(cfg, n.store, n.dir, n.metrics, n.cfg.Log, n.fail)
+	host, err := shards.Start(ctx, cfg, n.store, n.dir, n.metrics, n.cfg.Log, n.fail)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +174,11 @@ func (n *Node) dataShards() []shards.ShardID {
 }
 
 func (n *Node) startCatalog(ctx context.Context) (func() error, error) {
-	n.catalog = catalog.New(n.host, catalog.Config{DataShards: n.dataShards()}, time.Now, n.cfg.Log)
+	var err error
+	n.catalog, err = catalog.New(n.host, catalog.Config{DataShards: n.dataShards()}, time.Now, n.cfg.Log)
+	if err != nil {
+		return nil, err
+	}
 	if err := n.catalog.EnsureCluster(ctx); err != nil {
 		return nil, err
 	}

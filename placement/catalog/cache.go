@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -16,12 +17,12 @@ type cache struct {
 	records    *simplelru.LRU[string, any] // nil: the record does not exist
 }
 
-func newCache(max int) *cache {
+func newCache(max int) (*cache, error) {
 	records, err := simplelru.NewLRU[string, any](max, nil)
 	if err != nil {
-		panic(err) // only for a bound that is not positive
+		return nil, fmt.Errorf("make a cache of %d catalog records: %w", max, err)
 	}
-	return &cache{records: records}
+	return &cache{records: records}, nil
 }
 
 // get returns what is cached under the key, and the present generation.

@@ -64,11 +64,15 @@ type Catalog struct {
 }
 
 // New makes a catalog. now is the clock of creation times.
-func New(host Host, cfg Config, now func() time.Time, log *slog.Logger) *Catalog {
+func New(host Host, cfg Config, now func() time.Time, log *slog.Logger) (*Catalog, error) {
 	if cfg.RecordsCachedMax == 0 {
 		cfg.RecordsCachedMax = 65_536
 	}
-	return &Catalog{host: host, cfg: cfg, now: now, log: log, cache: newCache(cfg.RecordsCachedMax)}
+	records, err := newCache(cfg.RecordsCachedMax)
+	if err != nil {
+		return nil, err
+	}
+	return &Catalog{host: host, cfg: cfg, now: now, log: log, cache: records}, nil
 }
 
 // record is a record's message and the revision at which it was written.

@@ -44,13 +44,13 @@ func (c Config) validate() error {
 	var errs []error
 	u, err := url.Parse(c.URL)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		errs = append(errs, fmt.Errorf("URL %q is not of the form http://host:port or https://host:port", c.URL))
+		errs = append(errs, fmt.Errorf("the URL %q is not of the form http://host:port or https://host:port", c.URL))
 	}
 	if c.APIKey == "" {
-		errs = append(errs, errors.New("APIKey is missing"))
+		errs = append(errs, errors.New("the APIKey is missing"))
 	}
 	if c.Timeout < 0 || c.AttemptsMax < 0 {
-		errs = append(errs, errors.New("Timeout and AttemptsMax cannot be negative"))
+		errs = append(errs, errors.New("neither Timeout nor AttemptsMax can be negative"))
 	}
 	return errors.Join(errs...)
 }

@@ -155,10 +155,9 @@ func (c *namespaceCache) flush(b Batch, changes []Change) ([]Change, error) {
 	clear(c.dirty)
 	c.dirty = c.dirty[:0]
 	for len(c.byID) > c.max {
-		oldest := c.used.Back()
-		ns := oldest.Value.(*namespace)
-		c.used.Remove(oldest)
-		delete(c.byID, ns.id)
+		if ns, ok := c.used.Remove(c.used.Back()).(*namespace); ok {
+			delete(c.byID, ns.id)
+		}
 	}
 	return changes, nil
 }

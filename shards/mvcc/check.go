@@ -126,8 +126,7 @@ func checkSize(limit string, size, most int) error {
 
 // inField places the field that an error names in the field given.
 func inField(outer string, err error) error {
-	var invalid *InvalidError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*InvalidError](err); ok {
 		return &InvalidError{Field: outer + "." + invalid.Field, Message: invalid.Message}
 	}
 	return err

@@ -69,6 +69,7 @@ func matches(c *flotillav1.Compare, cur current) bool {
 		return order < 0
 	case flotillav1.Compare_RELATION_GREATER:
 		return order > 0
+	case flotillav1.Compare_RELATION_UNSPECIFIED, flotillav1.Compare_RELATION_EQUAL:
 	}
 	return order == 0
 }

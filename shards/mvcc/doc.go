@@ -29,5 +29,5 @@ package mvcc
 // each committed write that changes keys raises it by one, as in etcd.
 type Revision uint64
 
-// NoRevision, as the revision to read at, is the newest one.
+// NoRevision is the revision to read at when the newest is meant.
 const NoRevision Revision = 0

@@ -16,6 +16,8 @@ type Limits struct {
 }
 
 // DefaultLimits are the limits of a tenant without its own. Not to be changed.
+//
+//nolint:gochecknoglobals // a constant in all but its type
 var DefaultLimits = Limits{
 	KeyBytesMax:      4 << 10,
 	ValueBytesMax:    1536 << 10,
@@ -25,6 +27,8 @@ var DefaultLimits = Limits{
 // HardLimits are what every key space holds to, whatever a tenant's limits
 // are. Not to be changed: a log entry must be answered alike when it is
 // replayed.
+//
+//nolint:gochecknoglobals // a constant in all but its type
 var HardLimits = Limits{
 	KeyBytesMax:      4 << 10,
 	ValueBytesMax:    4 << 20,

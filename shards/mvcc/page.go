@@ -157,6 +157,7 @@ func ordering(target flotillav1.SortTarget) func(a, b *flotillav1.KeyValue) int 
 		return func(a, b *flotillav1.KeyValue) int { return cmp.Compare(a.GetModRevision(), b.GetModRevision()) }
 	case flotillav1.SortTarget_SORT_TARGET_VALUE:
 		return func(a, b *flotillav1.KeyValue) int { return bytes.Compare(a.GetValue(), b.GetValue()) }
+	case flotillav1.SortTarget_SORT_TARGET_UNSPECIFIED, flotillav1.SortTarget_SORT_TARGET_KEY:
 	}
 	return func(a, b *flotillav1.KeyValue) int { return bytes.Compare(a.GetKey(), b.GetKey()) }
 }

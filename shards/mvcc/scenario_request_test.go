@@ -6,7 +6,6 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/stretchr/testify/require"
-	"google.golang.org/protobuf/proto"
 
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 )
@@ -116,7 +115,7 @@ func (a arguments) precondition(t *testing.T) *flotillav1.Precondition {
 	}
 	p := &flotillav1.Precondition{MustExist: a.has("exists"), MustNotExist: a.has("absent")}
 	if a.has("mod") {
-		p.ModRevision = proto.Uint64(a.number(t, "mod"))
+		p.ModRevision = new(a.number(t, "mod"))
 	}
 	return p
 }

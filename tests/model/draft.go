@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"strings"
 
-	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"google.golang.org/protobuf/proto"
+
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 )
 
 // draft is the state while one request runs.
@@ -29,9 +30,9 @@ func (d *draft) read(revision uint64) (snapshot, error) {
 	case revision == 0:
 		return d.keys, nil
 	case revision > d.model.Revision():
-		return nil, &Refusal{Kind: Future, Revision: d.model.Revision()}
+		return nil, &RefusalError{Kind: Future, Revision: d.model.Revision()}
 	case revision < d.model.compact:
-		return nil, &Refusal{Kind: Compacted, Revision: d.model.compact}
+		return nil, &RefusalError{Kind: Compacted, Revision: d.model.compact}
 	}
 	return d.model.snapshots[revision], nil
 }
@@ -51,13 +52,13 @@ func (d *draft) put(req *flotillav1.PutRequest) (*flotillav1.PutResponse, error)
 		return nil, err
 	}
 	if req.GetLease() != 0 && !d.model.Leases[req.GetLease()] {
-		return nil, &Refusal{Kind: LeaseNotFound}
+		return nil, &RefusalError{Kind: LeaseNotFound}
 	}
 	if err := precondition(req.GetPrecondition(), prev); err != nil {
 		return nil, err
 	}
 	if prev == nil && (req.GetIgnoreValue() || req.GetIgnoreLease()) {
-		return nil, &Refusal{Kind: KeyNotFound}
+		return nil, &RefusalError{Kind: KeyNotFound}
 	}
 
 	revision := d.model.Revision() + 1
@@ -109,20 +110,20 @@ func (d *draft) fence(f *flotillav1.Fence) error {
 		return nil
 	}
 	if token, held := d.model.Tokens[f.GetLock()]; !held || token != f.GetToken() {
-		return &Refusal{Kind: FencingTokenStale}
+		return &RefusalError{Kind: FencingTokenStale}
 	}
 	return nil
 }
 
 func precondition(p *flotillav1.Precondition, kv *flotillav1.KeyValue) error {
 	if p.GetMustExist() && kv == nil {
-		return &Refusal{Kind: KeyNotFound}
+		return &RefusalError{Kind: KeyNotFound}
 	}
 	if p.GetMustNotExist() && kv != nil {
-		return &Refusal{Kind: KeyExists}
+		return &RefusalError{Kind: KeyExists}
 	}
 	if p != nil && p.ModRevision != nil && p.GetModRevision() != kv.GetModRevision() {
-		return &Refusal{Kind: RevisionMismatch, Revision: kv.GetModRevision()}
+		return &RefusalError{Kind: RevisionMismatch, Revision: kv.GetModRevision()}
 	}
 	return nil
 }

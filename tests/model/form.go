@@ -7,7 +7,7 @@ import (
 // invalid refuses when wrong.
 func invalid(wrong bool) error {
 	if wrong {
-		return &Refusal{Kind: Invalid}
+		return &RefusalError{Kind: Invalid}
 	}
 	return nil
 }

@@ -3,9 +3,9 @@ package model_test
 import (
 	"bytes"
 
-	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
-	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
+
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 )
 
 // Few keys, so that requests meet: prefixes of each other, neighbours, and the
@@ -115,7 +115,7 @@ func anyPrecondition(t *rapid.T, newest uint64) *flotillav1.Precondition {
 		MustNotExist: rarely(t, 4, "must not exist"),
 	}
 	if rapid.Bool().Draw(t, "expect") {
-		p.ModRevision = proto.Uint64(rapid.Uint64Range(0, newest).Draw(t, "mod revision"))
+		p.ModRevision = new(rapid.Uint64Range(0, newest).Draw(t, "mod revision"))
 	}
 	return p
 }

@@ -4,8 +4,9 @@ import (
 	"maps"
 	"slices"
 
-	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"google.golang.org/protobuf/proto"
+
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 )
 
 // snapshot is all keys of one revision.
@@ -91,7 +92,7 @@ func (m *Model) Txn(req *flotillav1.TxnRequest) (*flotillav1.TxnResponse, error)
 		return nil, err
 	}
 	if writesTwice(req) {
-		return nil, &Refusal{Kind: DuplicateKey}
+		return nil, &RefusalError{Kind: DuplicateKey}
 	}
 	d := m.begin()
 	response, err := d.txn(req)
@@ -103,11 +104,11 @@ func (m *Model) Compact(req *flotillav1.CompactRequest) (*flotillav1.CompactResp
 	revision := req.GetRevision()
 	switch {
 	case revision == 0:
-		return nil, &Refusal{Kind: Invalid}
+		return nil, &RefusalError{Kind: Invalid}
 	case revision > m.Revision():
-		return nil, &Refusal{Kind: Future, Revision: m.Revision()}
+		return nil, &RefusalError{Kind: Future, Revision: m.Revision()}
 	case revision <= m.compact:
-		return nil, &Refusal{Kind: Compacted, Revision: m.compact}
+		return nil, &RefusalError{Kind: Compacted, Revision: m.compact}
 	}
 	m.compact = revision
 	return &flotillav1.CompactResponse{Revision: m.Revision(), CompactRevision: m.compact}, nil

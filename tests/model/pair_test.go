@@ -68,10 +68,10 @@ func mutate[Req, Res proto.Message](t *rapid.T, p *pair, req Req, run func() (Re
 }
 
 // refusalOf says in the model's words why a request was refused.
-func refusalOf(t *rapid.T, err error) model.Refusal {
+func refusalOf(t *rapid.T, err error) model.RefusalError {
 	t.Helper()
 	var (
-		refusal    *model.Refusal
+		refusal    *model.RefusalError
 		mismatch   *mvcc.RevisionMismatchError
 		compacted  *mvcc.CompactedError
 		future     *mvcc.FutureRevisionError
@@ -86,25 +86,25 @@ func refusalOf(t *rapid.T, err error) model.Refusal {
 	)
 	switch {
 	case err == nil:
-		return model.Refusal{}
+		return model.RefusalError{}
 	case errors.As(err, &refusal):
 		return *refusal
 	case !mvcc.IsRefusal(err):
 		t.Fatalf("failure of storage: %v", err)
 	case errors.As(err, &mismatch):
-		return model.Refusal{Kind: model.RevisionMismatch, Revision: uint64(mismatch.Actual)}
+		return model.RefusalError{Kind: model.RevisionMismatch, Revision: uint64(mismatch.Actual)}
 	case errors.As(err, &compacted):
-		return model.Refusal{Kind: model.Compacted, Revision: uint64(compacted.CompactRevision)}
+		return model.RefusalError{Kind: model.Compacted, Revision: uint64(compacted.CompactRevision)}
 	case errors.As(err, &future):
-		return model.Refusal{Kind: model.Future, Revision: uint64(future.Revision)}
+		return model.RefusalError{Kind: model.Future, Revision: uint64(future.Revision)}
 	case errors.As(err, &invalid):
-		return model.Refusal{Kind: model.Invalid}
+		return model.RefusalError{Kind: model.Invalid}
 	case errors.As(err, &duplicate):
-		return model.Refusal{Kind: model.DuplicateKey}
+		return model.RefusalError{Kind: model.DuplicateKey}
 	case kindOfMVCC[err] != "":
-		return model.Refusal{Kind: kindOfMVCC[err]}
+		return model.RefusalError{Kind: kindOfMVCC[err]}
 	}
-	return model.Refusal{Kind: model.Kind(fmt.Sprintf("unexpected %T", err))}
+	return model.RefusalError{Kind: model.Kind(fmt.Sprintf("unexpected %T", err))}
 }
 
 func (p *pair) checkState(t *rapid.T) {

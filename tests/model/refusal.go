@@ -18,8 +18,8 @@ const (
 	FencingTokenStale Kind = "fencing token stale"
 )
 
-// Refusal is the error of a refused request.
-type Refusal struct {
+// RefusalError is the error of a refused request.
+type RefusalError struct {
 	// Kind is why.
 	Kind Kind
 	// Revision is the key's mod_revision, the compact revision, or the
@@ -27,4 +27,4 @@ type Refusal struct {
 	Revision uint64
 }
 
-func (r *Refusal) Error() string { return fmt.Sprintf("%s (%d)", r.Kind, r.Revision) }
+func (r *RefusalError) Error() string { return fmt.Sprintf("%s (%d)", r.Kind, r.Revision) }

@@ -189,7 +189,9 @@ func (Reason) EnumDescriptor() ([]byte, []int) {
 	return file_flotilla_v1_error_proto_rawDescGZIP(), []int{0}
 }
 
-// ErrorInfo is the detail that every error of the API carries.
+// ErrorInfo is the detail that errors of the API carry. The exception is a
+// request that could not be decoded at all, or is larger than the server reads:
+// its error has a code and a message alone.
 type ErrorInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Why.
