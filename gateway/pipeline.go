@@ -43,7 +43,7 @@ func (h *kvHandler) Pipeline(ctx context.Context, stream *connect.BidiStream[flo
 		sent <- err
 	}()
 	pipeline := h.kv.NewPipeline(operationTimeout, func(op *flotillav1.Operation, response proto.Message, err error) {
-		answers.add(h.resultOf(ctx, op, response, err), proto.Size(op))
+		answers.add(h.resultOf(ctx, op, response, err), operationBytes(op))
 	})
 	err := h.receive(ctx, stream, answers, func(ops []*flotillav1.Operation) { pipeline.Start(ctx, ops) })
 	pipeline.Wait()
@@ -81,7 +81,7 @@ func (h *kvHandler) receive(
 			}
 			size := 0
 			for _, op := range message.GetOperations() {
-				size += proto.Size(op)
+				size += operationBytes(op)
 			}
 			if err := answers.admit(ctx, len(message.GetOperations()), size); err != nil {
 				return err
@@ -98,6 +98,35 @@ func (h *kvHandler) receive(
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// overheadBytes is what an operation or an answer takes besides keys and values.
+const overheadBytes = 64
+
+// operationBytes is about how many bytes a request takes. It is asked twice for
+// each operation, so those that are frequent and simple are not encoded for it.
+func operationBytes(op *flotillav1.Operation) int {
+	switch o := op.GetOperation().(type) {
+	case *flotillav1.Operation_Get:
+		return overheadBytes + len(o.Get.GetKey())
+	case *flotillav1.Operation_Put:
+		return overheadBytes + len(o.Put.GetKey()) + len(o.Put.GetValue())
+	default:
+		return overheadBytes + proto.Size(op)
+	}
+}
+
+// resultBytes is about how many bytes an answer takes, and never less.
+func resultBytes(result *flotillav1.OperationResult) int {
+	switch r := result.GetResult().(type) {
+	case *flotillav1.OperationResult_Get:
+		return 2*overheadBytes + len(r.Get.GetKv().GetKey()) + len(r.Get.GetKv().GetValue())
+	case *flotillav1.OperationResult_Put:
+		if r.Put.GetPrevKv() == nil {
+			return overheadBytes
+		}
+	}
+	return overheadBytes + proto.Size(result)
 }
 
 // answerQueue gathers a pipeline's answers and bounds what is on its way.
@@ -143,7 +172,7 @@ func (q *answerQueue) wake() {
 
 // add queues the answer to an operation whose request had so many bytes.
 func (q *answerQueue) add(result *flotillav1.OperationResult, requestBytes int) {
-	size := proto.Size(result)
+	size := resultBytes(result)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.bytes += size - requestBytes
