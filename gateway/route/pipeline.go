@@ -151,10 +151,11 @@ type readGroup struct {
 }
 
 func (p *Pipeline) read(ctx context.Context, group readGroup, ops []*operation) {
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	// Operations that waited for these go on with ctx: they may take longer.
+	reading, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	done := 0
-	err := p.kv.host.Read(ctx, group.shard, group.consistency, func(v *shards.View) error {
+	err := p.kv.host.Read(reading, group.shard, group.consistency, func(v *shards.View) error {
 		for _, op := range ops {
 			response, err := p.kv.read(v, op.admitted)
 			p.finish(ctx, op, response, err)
