@@ -135,11 +135,25 @@ func fromConnect(err error) error {
 	if e.Reason == flotillav1.Reason_REASON_UNSPECIFIED {
 		// Not an error of the server's table: the connection, a proxy, or a
 		// request that could not be decoded.
-		e.unknown = ce.Code() != connect.CodeInvalidArgument && ce.Code() != connect.CodeUnimplemented && ce.Code() != connect.CodeResourceExhausted
+		if !connect.IsWireError(err) {
+			e.Code = codeOfConnection(e.Code)
+		}
+		e.unknown = e.Code != connect.CodeInvalidArgument && e.Code != connect.CodeUnimplemented && e.Code != connect.CodeResourceExhausted
 	} else {
 		e.unknown = e.Reason == flotillav1.Reason_REASON_OUTCOME_UNKNOWN || e.Reason == flotillav1.Reason_REASON_INTERNAL
 	}
 	return e.typed()
+}
+
+// codeOfConnection is the code of an error that came from no server. For an
+// answer that was cut off the library blames the caller, or a bug.
+func codeOfConnection(code connect.Code) connect.Code {
+	switch code {
+	case connect.CodeInvalidArgument, connect.CodeInternal, connect.CodeUnknown:
+		return connect.CodeUnavailable
+	default:
+		return code
+	}
 }
 
 // typed gives the reasons with a type of their own that type.
