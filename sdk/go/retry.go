@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"connectrpc.com/connect"
+
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 )
 
@@ -35,10 +37,23 @@ func retryable(err error) (after time.Duration, ok bool) {
 	case flotillav1.Reason_REASON_QUOTA_EXCEEDED:
 		return e.RetryAfter, e.RetryAfter > 0
 	case flotillav1.Reason_REASON_UNSPECIFIED:
-		return 0, e.cause != nil && !errors.Is(e.cause, context.Canceled) &&
-			!errors.Is(e.cause, context.DeadlineExceeded) && !errors.Is(e.cause, ErrClosed)
+		return 0, connectionLost(e)
 	default:
 		return 0, false
+	}
+}
+
+// connectionLost tells whether an error that the server's table did not make
+// comes of the connection, and not of the caller or the request.
+func connectionLost(e *Error) bool {
+	if errors.Is(e.cause, context.Canceled) || errors.Is(e.cause, context.DeadlineExceeded) || errors.Is(e.cause, ErrClosed) {
+		return false
+	}
+	switch e.Code { //nolint:exhaustive // the others are answers
+	case connect.CodeUnavailable, connect.CodeUnknown, connect.CodeInternal, connect.CodeCanceled, connect.CodeDataLoss:
+		return true
+	default:
+		return false
 	}
 }
 
