@@ -89,6 +89,9 @@ func runDev(ctx context.Context, env *Env, opts *devOptions) error {
 		if err != nil {
 			return fmt.Errorf("prepare the dev tenant: %w", err)
 		}
+		if err := saveContext(filepath.Join(cfg.DataDir, devFile)); err != nil {
+			fmt.Fprintf(env.Err, "flotilla: other commands will not find this node by themselves: %s\n", err)
+		}
 		return printDev(env, info, cfg.DataDir)
 	})
 	if err == nil {
@@ -123,7 +126,7 @@ func prepareDev(ctx context.Context, n *node.Node, dataDir string) (devInfo, err
 	if err := writeDevFile(path, info); err != nil {
 		return info, err
 	}
-	return info, saveContext(path)
+	return info, nil
 }
 
 // usableKey is the API key of an earlier start, or "" if it is of no use.
