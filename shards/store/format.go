@@ -24,11 +24,11 @@ func formatKey() []byte {
 
 // checkFormat writes the format version to a new database and refuses one of
 // a newer version.
-func checkFormat(db *pebble.DB) error {
-	value, closer, err := db.Get(formatKey())
+func (s *Store) checkFormat() error {
+	value, closer, err := s.db.Get(formatKey())
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
-		return initFormat(db)
+		return s.initFormat()
 	case err != nil:
 		return fmt.Errorf("read the store's format: %w", err)
 	}
@@ -42,8 +42,8 @@ func checkFormat(db *pebble.DB) error {
 	return nil
 }
 
-func initFormat(db *pebble.DB) (err error) {
-	it, err := db.NewIter(nil)
+func (s *Store) initFormat() error {
+	it, err := s.db.NewIter(nil)
 	if err != nil {
 		return fmt.Errorf("look into the store: %w", err)
 	}
@@ -54,10 +54,11 @@ func initFormat(db *pebble.DB) (err error) {
 	if used {
 		return errors.New("the database has data but no format: it is not a store of this program")
 	}
-	if err := db.Set(formatKey(), binary.BigEndian.AppendUint32(nil, formatVersion), pebble.NoSync); err != nil {
+	if err := s.db.Set(formatKey(), binary.BigEndian.AppendUint32(nil, formatVersion), pebble.NoSync); err != nil {
 		return fmt.Errorf("write the store's format: %w", err)
 	}
-	if err := db.Flush(); err != nil {
+	s.flusher.commits.Add(1)
+	if err := s.flush(); err != nil {
 		return fmt.Errorf("write the store's format: %w", err)
 	}
 	return nil

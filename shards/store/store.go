@@ -101,15 +101,16 @@ func (s *Store) open() error {
 	if err != nil {
 		return err
 	}
-	if err := checkFormat(db); err != nil {
-		return errors.Join(err, db.Close())
-	}
 	s.db = db
 	s.flusher.start = func() (<-chan struct{}, error) {
 		s.recents.seal()
 		return db.AsyncFlush()
 	}
 	s.flusher.succeeded = s.recents.dropSealed
+	if err := s.checkFormat(); err != nil {
+		s.flusher.close()
+		return errors.Join(err, db.Close())
+	}
 	return nil
 }
 

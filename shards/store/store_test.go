@@ -3,12 +3,19 @@ package store
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/mvcc"
+)
+
+// How long a condition may take that background work brings about.
+const (
+	waitMax  = 30 * time.Second
+	waitTick = 5 * time.Millisecond
 )
 
 // testConfig is a small store on files.
