@@ -70,7 +70,7 @@ Every flag can also be set in the environment (FLOTILLA_LISTEN_API for
 	f.IntVar(&opts.config.DataShards, "data-shards", 4, "shards that hold namespaces; fixed by the first start")
 	f.Int64Var(&opts.config.Store.CacheBytes, "cache-bytes", 64<<20, "memory for the cache of the store")
 	f.Uint64Var(&opts.reserve, "disk-reserve-bytes", 0, "free bytes of disk under which writes are refused; 0 is 512 MiB")
-	f.TextVar(&opts.logLevel, "log-level", slog.LevelWarn, "least severe log lines to print: debug, info, warn, error")
+	f.TextVar(&opts.logLevel, "log-level", slog.LevelWarn, "least severe `level` of log lines to print: debug, info, warn, error")
 	f.String(config.FileFlag, "", "YAML file with settings")
 	return cmd
 }
