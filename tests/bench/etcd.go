@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// etcdQuotaBytes keeps etcd's default of 2 GiB from ending a long run.
+const etcdQuotaBytes = 8 << 30
+
+// newEtcdSide describes an etcd of one member with its default settings, all
+// but the addresses and the quota.
+func newEtcdSide(o *options, path, dir string) (*side, error) {
+	client, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	peer, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	s := &server{
+		name: "etcd", dir: dir, path: path, env: serverEnv(o),
+		args: []string{
+			"--name", "bench", "--data-dir", filepath.Join(dir, "data"),
+			"--listen-client-urls", "http://" + client, "--advertise-client-urls", "http://" + client,
+			"--listen-peer-urls", "http://" + peer, "--initial-advertise-peer-urls", "http://" + peer,
+			"--initial-cluster", "bench=http://" + peer,
+			"--quota-backend-bytes", strconv.Itoa(etcdQuotaBytes),
+			// For -profile; it costs nothing while nobody asks.
+			"--enable-pprof",
+		},
+	}
+	s.probe = func(ctx context.Context) error { return probeEtcd(ctx, client) }
+	return &side{
+		name: s.name, server: s,
+		connect:    func() (target, error) { return connectEtcd(client) },
+		profileURL: func() (string, error) { return "http://" + client + "/debug/pprof/profile", nil },
+	}, nil
+}
+
+func connectEtcd(address string) (*etcdTarget, error) {
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{"http://" + address}})
+	if err != nil {
+		return nil, err
+	}
+	return &etcdTarget{client: client}, nil
+}
+
+// probeEtcd succeeds once a key can be read. The client waits long before it
+// connects again, so it is not asked before somebody listens.
+func probeEtcd(ctx context.Context, address string) error {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	conn.Close()
+	t, err := connectEtcd(address)
+	if err != nil {
+		return err
+	}
+	_, err = t.client.Get(ctx, "probe")
+	return errors.Join(err, t.client.Close())
+}
+
+// etcdTarget is etcd through clientv3.
+type etcdTarget struct{ client *clientv3.Client }
+
+func (t *etcdTarget) Put(ctx context.Context, key string, value []byte) (uint64, error) {
+	put, err := t.client.Put(ctx, key, string(value))
+	if err != nil {
+		return 0, err
+	}
+	return uint64(put.Header.Revision), nil
+}
+
+func (t *etcdTarget) Get(ctx context.Context, key string, serializable bool) (found, error) {
+	var opts []clientv3.OpOption
+	if serializable {
+		opts = append(opts, clientv3.WithSerializable())
+	}
+	got, err := t.client.Get(ctx, key, opts...)
+	if err != nil {
+		return found{}, err
+	}
+	if len(got.Kvs) != 1 {
+		return found{}, fmt.Errorf("key %s does not exist", key)
+	}
+	return found{revision: uint64(got.Kvs[0].ModRevision), bytes: len(got.Kvs[0].Value)}, nil
+}
+
+func (t *etcdTarget) Range(ctx context.Context, start, end string) (int, error) {
+	got, err := t.client.Get(ctx, start, clientv3.WithRange(end))
+	if err != nil {
+		return 0, err
+	}
+	return len(got.Kvs), nil
+}
+
+func (t *etcdTarget) Swap(ctx context.Context, key string, value []byte, known uint64) (uint64, error) {
+	result, err := t.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(key), "=", int64(known))).
+		Then(clientv3.OpPut(key, string(value))).
+		Commit()
+	if err != nil {
+		return 0, err
+	}
+	if !result.Succeeded {
+		return 0, fmt.Errorf("key %s is not at revision %d", key, known)
+	}
+	return uint64(result.Header.Revision), nil
+}
+
+// Fill writes all keys in one transaction, of which etcd takes up to 128
+// operations.
+func (t *etcdTarget) Fill(ctx context.Context, pairs []pair) error {
+	ops := make([]clientv3.Op, len(pairs))
+	for i, p := range pairs {
+		ops[i] = clientv3.OpPut(p.key, string(p.value))
+	}
+	_, err := t.client.Txn(ctx).Then(ops...).Commit()
+	return err
+}
+
+func (t *etcdTarget) Close() error { return t.client.Close() }

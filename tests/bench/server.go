@@ -1,0 +1,182 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+const (
+	// stopTimeout is how long a server may take to stop gracefully.
+	stopTimeout = 15 * time.Second
+	// probeInterval is how often a starting server is asked whether it serves:
+	// the resolution of start-up times.
+	probeInterval = 5 * time.Millisecond
+	probeTimeout  = time.Second
+)
+
+// server is a server's process, which can be started again after it ended.
+type server struct {
+	name string
+	// dir holds its data and its output.
+	dir  string
+	path string
+	args []string
+	env  []string
+	// probe asks whether it serves: nil once a read of a key is answered.
+	probe func(context.Context) error
+	// limit confines its memory; nil for nothing.
+	limit *cgroup
+
+	process *os.Process
+	exited  chan struct{} // closed when process ended
+}
+
+// start starts the process and waits until it serves.
+func (s *server) start(ctx context.Context) (took time.Duration, err error) {
+	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer log.Close()
+	// Not CommandContext: the process is ended by stop, with its group.
+	cmd := exec.Command(s.path, s.args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, log, log
+	cmd.Env = append(os.Environ(), s.env...)
+	// A group of its own keeps a terminal's Ctrl-C from it: this process ends
+	// it in order, and the kernel does if this process is killed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("start %s: %w", s.name, err)
+	}
+	exited := make(chan struct{})
+	s.process, s.exited = cmd.Process, exited
+	go func() {
+		_ = cmd.Wait() // how it ended is told by its output
+		close(exited)
+	}()
+	if err := s.limit.add(s.process.Pid); err != nil {
+		return 0, fmt.Errorf("confine %s: %w", s.name, err)
+	}
+	if err := s.waitReady(ctx); err != nil {
+		return 0, fmt.Errorf("start %s: %w\n%s", s.name, err, s.logTail())
+	}
+	return time.Since(begin), nil
+}
+
+func (s *server) waitReady(ctx context.Context) error {
+	ticker := time.NewTicker(probeInterval)
+	defer ticker.Stop()
+	for {
+		attempt, cancel := context.WithTimeout(ctx, probeTimeout)
+		err := s.probe(attempt)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-s.exited:
+			return errors.New("it ended before it served")
+		case <-ctx.Done():
+			return fmt.Errorf("it does not serve: %w", err)
+		case <-ticker.C:
+		}
+	}
+}
+
+// stop asks the process to end and ends it if it does not.
+func (s *server) stop() {
+	if s.process == nil {
+		return
+	}
+	_ = syscall.Kill(-s.process.Pid, syscall.SIGTERM) // it may have ended
+	select {
+	case <-s.exited:
+	case <-time.After(stopTimeout):
+	}
+	s.kill()
+}
+
+// kill ends the process as kill -9 does.
+func (s *server) kill() {
+	if s.process == nil {
+		return
+	}
+	select {
+	case <-s.exited: // its id may be another process's by now
+	default:
+		_ = syscall.Kill(-s.process.Pid, syscall.SIGKILL) // it may just have ended
+		<-s.exited
+	}
+	s.process = nil
+}
+
+// restart kills the process and times how soon a new one serves.
+func (s *server) restart(ctx context.Context) (time.Duration, error) {
+	s.kill()
+	return s.start(ctx)
+}
+
+// usage is what the process used until now.
+func (s *server) usage() (usage, error) {
+	select {
+	case <-s.exited:
+		return usage{}, fmt.Errorf("%s ended by itself\n%s", s.name, s.logTail())
+	default:
+	}
+	proc := filepath.Join("/proc", strconv.Itoa(s.process.Pid))
+	stat, err := os.ReadFile(filepath.Join(proc, "stat"))
+	if err != nil {
+		return usage{}, err
+	}
+	status, err := os.ReadFile(filepath.Join(proc, "status"))
+	if err != nil {
+		return usage{}, err
+	}
+	cpu, cpuErr := parseStat(stat)
+	memory, memoryErr := parseStatus(status)
+	return usage{CPU: cpu, memory: memory}, errors.Join(cpuErr, memoryErr)
+}
+
+func (s *server) logFile() string { return filepath.Join(s.dir, "output.log") }
+
+// logTail is the end of what the server printed.
+func (s *server) logTail() []byte {
+	const tailBytes = 2000
+	output, err := os.ReadFile(s.logFile())
+	if err != nil {
+		return []byte(err.Error())
+	}
+	return bytes.TrimSpace(output[max(0, len(output)-tailBytes):])
+}
+
+// freeAddress is an address of this machine at which nobody listens.
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer listener.Close()
+	return listener.Addr().String(), nil
+}
+
+// serverEnv is the environment of both servers.
+func serverEnv(o *options) []string {
+	var env []string
+	if o.goMaxProcs > 0 {
+		env = append(env, "GOMAXPROCS="+strconv.Itoa(o.goMaxProcs))
+	}
+	if o.memoryLimit > 0 {
+		env = append(env, "GOMEMLIMIT="+strconv.FormatInt(int64(o.memoryLimit), 10))
+	}
+	return env
+}
