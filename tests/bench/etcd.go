@@ -2,9 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
+	"net/http"
 	"path/filepath"
 	"strconv"
 
@@ -53,21 +52,11 @@ func connectEtcd(address string) (*etcdTarget, error) {
 	return &etcdTarget{client: client}, nil
 }
 
-// probeEtcd succeeds once a key can be read. The client waits long before it
-// connects again, so it is not asked before somebody listens.
+// probeEtcd succeeds once etcd answers that it is healthy, for which it makes a
+// linearizable read itself. Its client would wait long before it connects again
+// to a server that is not there yet.
 func probeEtcd(ctx context.Context, address string) error {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return err
-	}
-	conn.Close()
-	t, err := connectEtcd(address)
-	if err != nil {
-		return err
-	}
-	_, err = t.client.Get(ctx, "probe")
-	return errors.Join(err, t.client.Close())
+	return fetch(ctx, "http://"+address+"/health", func(*http.Response) error { return nil })
 }
 
 // etcdTarget is etcd through clientv3.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -159,14 +160,20 @@ func (s *server) logTail() []byte {
 	return bytes.TrimSpace(output[max(0, len(output)-tailBytes):])
 }
 
-// freeAddress is an address of this machine at which nobody listens.
+// freeAddress is an address of this machine at which nobody listens. Its port is
+// below those that the kernel gives to connections, so that none takes it before
+// the server does, nor while the server is restarted.
 func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	const portMin, portMax, attempts = 20_000, 32_000, 100
+	var err error
+	for range attempts {
+		address := fmt.Sprintf("127.0.0.1:%d", portMin+rand.IntN(portMax-portMin))
+		var listener net.Listener
+		if listener, err = net.Listen("tcp", address); err == nil {
+			return address, listener.Close()
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
+	return "", fmt.Errorf("find a free port: %w", err)
 }
 
 // serverEnv is the environment of both servers.

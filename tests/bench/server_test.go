@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -75,15 +74,6 @@ func TestServerThatDoesNotServeIsGivenUp(t *testing.T) {
 	_, err := s.start(ctx)
 	require.ErrorContains(t, err, "does not serve")
 	require.ErrorIs(t, err, os.ErrNotExist)
-}
-
-func TestFreeAddressCanBeListenedAt(t *testing.T) {
-	t.Parallel()
-	address, err := freeAddress()
-	require.NoError(t, err)
-	listener, err := net.Listen("tcp", address)
-	require.NoError(t, err)
-	require.NoError(t, listener.Close())
 }
 
 func TestCgroupWithoutAMemoryControllerIsRefusedAndRemoved(t *testing.T) {
