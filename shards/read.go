@@ -23,10 +23,20 @@ const (
 
 // A View is one consistent state of a shard. It is used by one goroutine, and
 // only inside the function that Read calls.
-type View struct{ rows *store.View }
+type View struct {
+	rows *store.View
+	// The namespace that was asked for last: many reads of one are served in a
+	// row.
+	last   tenancy.NamespaceID
+	reader mvcc.Reader
+	state  mvcc.State
+}
 
 // Namespace returns a namespace's key space and counters.
 func (v *View) Namespace(id tenancy.NamespaceID) (mvcc.Reader, mvcc.State, error) {
+	if v.reader != nil && v.last == id {
+		return v.reader, v.state, nil
+	}
 	row, ok, err := v.rows.Row(machine.TableState, id, nil)
 	if err != nil {
 		return nil, mvcc.State{}, fmt.Errorf("read a namespace's state: %w", err)
@@ -37,7 +47,8 @@ func (v *View) Namespace(id tenancy.NamespaceID) (mvcc.Reader, mvcc.State, error
 			return nil, mvcc.State{}, err
 		}
 	}
-	return v.rows.Namespace(id), state, nil
+	v.last, v.reader, v.state = id, v.rows.Namespace(id), state
+	return v.reader, v.state, nil
 }
 
 // Read calls read with a state of the shard. Many reads should share one call:

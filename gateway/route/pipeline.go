@@ -1,8 +1,10 @@
 package route
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -154,6 +156,11 @@ func (p *Pipeline) read(ctx context.Context, group readGroup, ops []*operation) 
 	// Operations that waited for these go on with ctx: they may take longer.
 	reading, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
+	// In the order of the key space each look-up goes on from where the one
+	// before it ended.
+	slices.SortFunc(ops, func(a, b *operation) int {
+		return cmp.Or(cmp.Compare(a.route.Namespace, b.route.Namespace), cmp.Compare(a.orderKey.key, b.orderKey.key))
+	})
 	done := 0
 	err := p.kv.host.Read(reading, group.shard, group.consistency, func(v *shards.View) error {
 		for _, op := range ops {

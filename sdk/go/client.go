@@ -29,6 +29,9 @@ func New(cfg Config) (*Client, error) {
 	options := []connect.ClientOption{
 		connect.WithInterceptors(credential(cfg.APIKey)),
 		connect.WithReadMaxBytes(64 << 20),
+		// Compressing the answers of a busy pipeline costs the server more
+		// than the rest of a read.
+		connect.WithAcceptCompression("gzip", nil, nil),
 	}
 	c := &Client{
 		cfg:     cfg,
