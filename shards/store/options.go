@@ -21,6 +21,12 @@ const (
 	memTablesMax = 4
 
 	bloomBitsPerKey = 10 // 1 % false positives
+
+	// tableBytes is how large a table grows on any level but L0.
+	tableBytes = 16 << 20
+	// indexBlockBytes is large enough that a table's index is one block: a
+	// look-up then goes through one level of it, not two.
+	indexBlockBytes = 256 << 10
 )
 
 // options returns Pebble's options, with all defaults filled in.
@@ -58,7 +64,13 @@ func (s *Store) options() *pebble.Options {
 		return pebble.UniformDBCompressionSettings(block.FastCompression)
 	})
 	for i := range o.Levels {
+		o.Levels[i].IndexBlockSize = indexBlockBytes
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBitsPerKey)
+	}
+	// A table's writer holds its old versions in memory until the table is full,
+	// so tables stay small on all levels; Pebble would double them with each.
+	for i := 1; i < len(o.TargetFileSizes); i++ {
+		o.TargetFileSizes[i] = tableBytes
 	}
 	// An ingested file that waits in memory for its turn to be flushed is lost
 	// in a crash when there is no write-ahead log; see Restore.

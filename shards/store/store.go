@@ -26,7 +26,7 @@ type Store struct {
 	recents  *recents
 	throttle *throttle
 
-	tableBytes uint64 // about how large the tables of restores are
+	tableBytes uint64 // of restores; smaller in tests
 
 	batches   sync.Pool // of *batchMemory
 	stalls    atomic.Uint64
@@ -53,9 +53,6 @@ const (
 	incomingName = "incoming"
 )
 
-// Restored tables go to the lowest level, so they have its usual size.
-const tableBytesDefault = 64 << 20
-
 // Open opens the store, or makes a new one. Its errors include *InUseError and
 // *NewerFormatError.
 func Open(cfg Config) (_ *Store, err error) {
@@ -69,7 +66,7 @@ func Open(cfg Config) (_ *Store, err error) {
 		flusher:    newFlusher(),
 		recents:    newRecents(cfg.MemTableBytes),
 		throttle:   &throttle{bytesPerSecond: cfg.SnapshotBytesPerSecond},
-		tableBytes: tableBytesDefault,
+		tableBytes: tableBytes,
 		snapshots:  make(map[*Snapshot]struct{}),
 	}
 	if err := makeDir(cfg.FS, cfg.Dir); err != nil {

@@ -28,7 +28,11 @@ func openStore(tb testing.TB, cfg Config) *Store {
 	tb.Helper()
 	s, err := Open(cfg)
 	require.NoError(tb, err)
-	tb.Cleanup(func() { require.NoError(tb, s.Close()) })
+	tb.Cleanup(func() {
+		if !tb.Failed() { // else views may be open, for which Close would wait
+			require.NoError(tb, s.Close())
+		}
+	})
 	return s
 }
 
