@@ -112,6 +112,9 @@ func Start(ctx context.Context, cfg Config, st *store.Store, markers Markers, re
 func (h *Host) nodeConfig() config.NodeHostConfig {
 	logs := config.GetSmallMemLogDBConfig()
 	logs.Shards = h.cfg.LogStores
+	// Entries are dropped soon after they are applied, so larger buffers would
+	// hold memory and little else.
+	logs.KVWriteBufferSize = 8 << 20
 	return config.NodeHostConfig{
 		NodeHostID:     h.cfg.NodeID,
 		NodeHostDir:    h.cfg.Dir,

@@ -173,13 +173,13 @@ func unreachable(cause error, unknown bool) *Error {
 	}
 }
 
-// interrupted says that the caller's context ended first.
-func interrupted(ctx context.Context, unknown bool) *Error {
+// interrupted says that the call's context or time ended first.
+func interrupted(why, err error, unknown bool) *Error {
 	code := connect.CodeCanceled
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) {
 		code = connect.CodeDeadlineExceeded
 	}
-	return &Error{Code: code, Message: fmt.Sprintf("the call was given up: %v", context.Cause(ctx)), unknown: unknown, cause: ctx.Err()}
+	return &Error{Code: code, Message: fmt.Sprintf("the call was given up: %v", why), unknown: unknown, cause: err}
 }
 
 // notFound is the client's own: a read of one key that does not exist.

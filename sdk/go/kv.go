@@ -225,7 +225,9 @@ func deleteResult(r *flotillav1.DeleteResponse) *DeleteResult {
 // Compact drops the revisions older than the given one.
 func (k *KV) Compact(ctx context.Context, revision uint64) error {
 	req := &flotillav1.CompactRequest{Namespace: k.namespace, RequestId: k.client.ids.next(), Revision: revision}
-	return k.client.retry(ctx, func(ctx context.Context) error {
+	ctx, cancel := k.client.withTimeout(ctx)
+	defer cancel()
+	return k.client.retry(ctx, k.client.deadline(ctx), func(ctx context.Context) error {
 		if _, err := k.client.kv.Compact(ctx, req); err != nil {
 			return fromConnect(err)
 		}
@@ -247,11 +249,12 @@ const operationOverheadBytes = 64
 // do runs one operation through the pipeline, with retries.
 func (k *KV) do(ctx context.Context, op *flotillav1.Operation, bytes int) (*flotillav1.OperationResult, error) {
 	var result *flotillav1.OperationResult
-	err := k.client.retry(ctx, func(ctx context.Context) (err error) {
+	deadline := k.client.deadline(ctx)
+	err := k.client.retry(ctx, deadline, func(ctx context.Context) (err error) {
 		// An attempt that was given up may still be on its way to the wire, so
 		// each has an envelope of its own.
 		attempt := &flotillav1.Operation{Operation: op.GetOperation()}
-		result, err = k.client.pipeline.do(ctx, attempt, bytes+operationOverheadBytes)
+		result, err = k.client.pipeline.do(ctx, deadline, attempt, bytes+operationOverheadBytes)
 		return err
 	})
 	if err != nil {

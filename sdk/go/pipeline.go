@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -67,12 +68,22 @@ func (p *pipeline) close() {
 	p.done.Wait()
 }
 
+// timers are for the deadlines of calls: a context of its own for each call
+// would cost as much as the rest of it.
+var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }} //nolint:gochecknoglobals // a pool is nobody's state
+
 // do sends an operation of about so many bytes and waits for its answer.
-func (p *pipeline) do(ctx context.Context, op *flotillav1.Operation, bytes int) (*flotillav1.OperationResult, error) {
+func (p *pipeline) do(ctx context.Context, deadline time.Time, op *flotillav1.Operation, bytes int) (*flotillav1.OperationResult, error) {
 	call := &pending{operation: op, bytes: bytes, answered: make(chan *flotillav1.OperationResult, 1)}
 	if err := p.enqueue(call); err != nil {
 		return nil, err
 	}
+	timer, _ := timers.Get().(*time.Timer)
+	timer.Reset(time.Until(deadline))
+	defer func() {
+		timer.Stop()
+		timers.Put(timer)
+	}()
 	select {
 	case result, ok := <-call.answered:
 		if !ok {
@@ -83,7 +94,9 @@ func (p *pipeline) do(ctx context.Context, op *flotillav1.Operation, bytes int) 
 		}
 		return result, nil
 	case <-ctx.Done():
-		return nil, interrupted(ctx, p.abandon(call))
+		return nil, interrupted(context.Cause(ctx), ctx.Err(), p.abandon(call))
+	case <-timer.C:
+		return nil, interrupted(context.DeadlineExceeded, context.DeadlineExceeded, p.abandon(call))
 	}
 }
 
@@ -224,20 +237,31 @@ func (p *pipeline) take(calls []*pending) []*pending {
 
 // receive hands answers to their callers until the stream ends.
 func (p *pipeline) receive(s *stream) error {
+	var calls []*pending
 	for {
 		message, err := s.Receive()
 		if err != nil {
 			return err
 		}
-		p.mu.Lock()
-		for _, result := range message.GetResults() {
-			if call, ok := p.flying[result.GetId()]; ok {
-				delete(p.flying, result.GetId())
-				call.answered <- result
+		calls = p.land(calls[:0], message.GetResults())
+		for i, call := range calls {
+			if call != nil {
+				call.answered <- message.GetResults()[i]
 			}
 		}
-		p.mu.Unlock()
 	}
+}
+
+// land appends the calls that wait for the results, nil for one that was given
+// up, and forgets them.
+func (p *pipeline) land(calls []*pending, results []*flotillav1.OperationResult) []*pending {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, result := range results {
+		calls = append(calls, p.flying[result.GetId()])
+		delete(p.flying, result.GetId())
+	}
+	return calls
 }
 
 // fail answers all operations with an error. Those that were not sent were

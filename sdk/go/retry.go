@@ -57,15 +57,19 @@ func connectionLost(e *Error) bool {
 	}
 }
 
-// retry runs attempts of a call until one succeeds, its error is final, the
-// context ends, or the attempts or the client's budget are used up. Once an
-// attempt's outcome is unknown the call's is, unless a later one succeeds.
-func (c *Client) retry(ctx context.Context, attempt func(context.Context) error) error {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.cfg.Timeout)
-		defer cancel()
+// deadline is when a call ends: its context's deadline, or the client's timeout
+// from now.
+func (c *Client) deadline(ctx context.Context) time.Time {
+	if deadline, ok := ctx.Deadline(); ok {
+		return deadline
 	}
+	return time.Now().Add(c.cfg.Timeout)
+}
+
+// retry runs attempts of a call until one succeeds, its error is final, the
+// context or the time ends, or the attempts or the client's budget are used up. Once an
+// attempt's outcome is unknown the call's is, unless a later one succeeds.
+func (c *Client) retry(ctx context.Context, deadline time.Time, attempt func(context.Context) error) error {
 	unknown := false
 	for n := 1; ; n++ {
 		err := attempt(ctx)
@@ -75,7 +79,7 @@ func (c *Client) retry(ctx context.Context, attempt func(context.Context) error)
 		}
 		unknown = unknown || OutcomeUnknown(err)
 		after, ok := retryable(err)
-		if !ok || n >= c.cfg.AttemptsMax || !c.budget.spend() || !sleep(ctx, max(after, backoff(n))) {
+		if !ok || n >= c.cfg.AttemptsMax || !c.budget.spend() || !sleep(ctx, deadline, max(after, backoff(n))) {
 			return markUnknown(err, unknown)
 		}
 	}
@@ -95,9 +99,9 @@ func backoff(attempt int) time.Duration {
 	return mathrand.N(bound) //nolint:gosec // spreads retries, guards nothing
 }
 
-// sleep waits, unless the context would end before: then there is no use.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
+// sleep waits, unless the call would end before: then there is no use.
+func sleep(ctx context.Context, deadline time.Time, d time.Duration) bool {
+	if time.Until(deadline) <= d {
 		return false
 	}
 	timer := time.NewTimer(d)

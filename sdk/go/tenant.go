@@ -98,7 +98,9 @@ func (c *Client) RevokeAPIKey(ctx context.Context, id string) error {
 
 // readOnly makes a unary call that may be tried again.
 func readOnly[Req, Res any](ctx context.Context, c *Client, req *Req, call func(context.Context, *Req) (*Res, error)) (response *Res, err error) {
-	err = c.retry(ctx, func(ctx context.Context) (err error) {
+	ctx, cancel := c.withTimeout(ctx)
+	defer cancel()
+	err = c.retry(ctx, c.deadline(ctx), func(ctx context.Context) (err error) {
 		if response, err = call(ctx, req); err != nil {
 			return fromConnect(err)
 		}
