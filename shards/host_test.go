@@ -54,6 +54,7 @@ type node struct {
 	markers *markers
 	cfg     shards.Config
 	store   *store.Store
+	metrics *prometheus.Registry
 	host    *shards.Host
 }
 
@@ -73,7 +74,8 @@ func (n *node) start() {
 	n.store, err = store.Open(store.Config{Dir: n.dir + "/state"})
 	require.NoError(n.t, err)
 	n.cfg.Dir = n.dir + "/raft"
-	n.host, err = shards.Start(n.t.Context(), n.cfg, n.store, n.markers, prometheus.NewRegistry(), slog.New(slog.DiscardHandler),
+	n.metrics = prometheus.NewRegistry()
+	n.host, err = shards.Start(n.t.Context(), n.cfg, n.store, n.markers, n.metrics, slog.New(slog.DiscardHandler),
 		func(err error) { n.t.Errorf("halted: %v", err) })
 	require.NoError(n.t, err)
 	ctx, cancel := context.WithTimeout(n.t.Context(), 20*time.Second)
@@ -303,6 +305,33 @@ func TestOldRevisionsAreCompactedByAgeAndPurged(t *testing.T) {
 		return purged == 51
 	}, 10*time.Second, 5*time.Millisecond)
 	require.Equal(t, "49", string(n.get(10, "a").GetValue()))
+}
+
+func TestLogIsShortenedByItsBytes(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shards.Config{MaintenanceInterval: 5 * time.Millisecond, LogBytesMax: 10_000})
+	shortened := func() float64 {
+		families, err := n.metrics.Gather()
+		require.NoError(t, err)
+		var sum float64
+		for _, f := range families {
+			if f.GetName() == "flotilla_shard_bounded_logs_total" {
+				for _, m := range f.GetMetric() {
+					sum += m.GetCounter().GetValue()
+				}
+			}
+		}
+		return sum
+	}
+	require.Zero(t, shortened())
+	for i := range 20 {
+		n.put(10, fmt.Sprint(i), string(make([]byte, 1000)))
+	}
+	require.Eventually(t, func() bool { return shortened() > 0 }, 10*time.Second, 5*time.Millisecond)
+	before := n.hash()
+	n.stop()
+	n.start()
+	require.Equal(t, before, n.hash(), "what is dropped from the log was flushed")
 }
 
 func TestObserversHearOfTheirNamespaceOnly(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/lni/dragonboat/v4"
+
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/tenancy"
@@ -30,10 +32,40 @@ func (h *Host) maintain(ctx context.Context) {
 		case <-ticker.C:
 		}
 		for _, id := range h.cfg.Shards {
-			if s := h.shards[id]; s.leader.Load() == loneReplica {
+			s := h.shards[id]
+			if s.leader.Load() == loneReplica {
 				h.maintainShard(ctx, s)
 			}
+			h.boundLog(ctx, s)
 		}
+	}
+}
+
+// logOverheadEntries is how many applied entries a bounded log keeps for
+// replicas that lag.
+const logOverheadEntries = 128
+
+// boundLog has the state flushed and the log before it dropped once the log has
+// grown by so many bytes. The engine itself counts entries only, and a few
+// thousand of them can be gigabytes.
+func (h *Host) boundLog(ctx context.Context, s *shard) {
+	if s.proposer.loggedBytes.Load() < h.cfg.LogBytesMax {
+		return
+	}
+	s.proposer.loggedBytes.Store(0)
+	option := dragonboat.SnapshotOption{OverrideCompactionOverhead: true, CompactionOverhead: logOverheadEntries}
+	request, err := h.node.RequestSnapshot(uint64(s.id), option, h.cfg.ProposeTimeout)
+	if err != nil {
+		h.log.Warn("log is not shortened", "shard_id", uint64(s.id), "err", err)
+		return
+	}
+	defer request.Release()
+	select {
+	case result := <-request.ResultC():
+		if result.Completed() {
+			s.metrics.snapshots.Inc()
+		}
+	case <-ctx.Done():
 	}
 }
 

@@ -9,13 +9,13 @@ import (
 // metrics are the host's figures. They are labeled by shard, of which a node
 // has tens, never by tenant or namespace.
 type metrics struct {
-	entries, commands, refused, failed, readRounds *prometheus.CounterVec
-	applied, leader                                *prometheus.GaugeVec
+	entries, commands, refused, failed, readRounds, snapshots *prometheus.CounterVec
+	applied, leader                                           *prometheus.GaugeVec
 }
 
 type shardMetrics struct {
-	entries, commands, refused, failed, readRounds prometheus.Counter
-	applied, leader                                prometheus.Gauge
+	entries, commands, refused, failed, readRounds, snapshots prometheus.Counter
+	applied, leader                                           prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -35,6 +35,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		refused:    counter("flotilla_shard_refused_commands_total", "Commands refused because a queue was full."),
 		failed:     counter("flotilla_shard_failed_entries_total", "Entries that were dropped, or whose outcome is unknown."),
 		readRounds: counter("flotilla_shard_read_rounds_total", "ReadIndex rounds; each serves all reads that wait."),
+		snapshots:  counter("flotilla_shard_bounded_logs_total", "Times that the log was shortened because of its bytes."),
 		applied:    gauge("flotilla_shard_applied_index", "Index of the last applied log entry."),
 		leader:     gauge("flotilla_shard_is_leader", "1 on the node that leads the shard."),
 	}
@@ -46,6 +47,7 @@ func (m *metrics) of(shard ShardID) *shardMetrics {
 		entries: m.entries.WithLabelValues(label), commands: m.commands.WithLabelValues(label),
 		refused: m.refused.WithLabelValues(label), failed: m.failed.WithLabelValues(label),
 		readRounds: m.readRounds.WithLabelValues(label),
+		snapshots:  m.snapshots.WithLabelValues(label),
 		applied:    m.applied.WithLabelValues(label), leader: m.leader.WithLabelValues(label),
 	}
 }

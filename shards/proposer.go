@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lni/dragonboat/v4"
@@ -52,6 +53,8 @@ type proposer struct {
 	sequence uint64
 
 	senders sync.WaitGroup
+	// loggedBytes are the bytes proposed since the log was last shortened.
+	loggedBytes atomic.Int64
 }
 
 func newProposer(shard ShardID, node *dragonboat.NodeHost, cfg Config, id uint64, m *shardMetrics) *proposer {
@@ -196,6 +199,7 @@ func (p *proposer) encode(calls []*Call, sequence uint64) []byte {
 	for _, c := range calls {
 		entry = machine.AppendCommand(entry, c.Command)
 	}
+	p.loggedBytes.Add(int64(len(entry)))
 	p.metrics.entries.Inc()
 	p.metrics.commands.Add(float64(len(calls)))
 	return entry
