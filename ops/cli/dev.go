@@ -105,12 +105,7 @@ func runDev(ctx context.Context, env *Env, opts *devOptions) error {
 func prepareDev(ctx context.Context, n *node.Node, dataDir string) (devInfo, error) {
 	info := devInfo{APIURL: n.APIURL(), OpsURL: n.OpsURL(), Tenant: string(devTenant), Namespace: devNamespace}
 	cat := n.Catalog()
-	limits := tenancy.Limits{}.WithDefaults()
-	var exists *tenancy.AlreadyExistsError
-	if err := cat.CreateTenant(ctx, devTenant); err != nil && !errors.As(err, &exists) {
-		return info, err
-	}
-	if _, err := cat.CreateNamespaces(ctx, devTenant, []string{devNamespace}, limits); err != nil && !errors.As(err, &exists) {
+	if err := ensureDevNamespace(ctx, cat); err != nil {
 		return info, err
 	}
 	path := filepath.Join(dataDir, devFile)
@@ -127,6 +122,22 @@ func prepareDev(ctx context.Context, n *node.Node, dataDir string) (devInfo, err
 		return info, err
 	}
 	return info, nil
+}
+
+// ensureDevNamespace makes the dev tenant and its namespace. They are looked
+// for first, because an earlier start's are found also while the disk is full
+// or the tenant has all the namespaces that it may have.
+func ensureDevNamespace(ctx context.Context, cat *catalog.Catalog) error {
+	_, err := cat.Route(ctx, devTenant, devNamespace)
+	if !errors.Is(err, tenancy.ErrNamespaceNotFound) {
+		return err
+	}
+	var exists *tenancy.AlreadyExistsError
+	if err := cat.CreateTenant(ctx, devTenant); err != nil && !errors.As(err, &exists) {
+		return err
+	}
+	_, err = cat.CreateNamespaces(ctx, devTenant, []string{devNamespace}, tenancy.Limits{}.WithDefaults())
+	return err
 }
 
 // usableKey is the API key of an earlier start, or "" if it is of no use.

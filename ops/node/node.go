@@ -192,6 +192,10 @@ func (n *Node) startDiskWatch(ctx context.Context) (func() error, error) {
 		SetReadOnly: n.host.SetReadOnly,
 		Log:         n.cfg.Log,
 	}
+	// The watch looks on its own goroutine, so the first look is taken here.
+	if free, err := watch.Free(); err == nil {
+		n.host.SetReadOnly(watch.Watermark.WithDefaults().ReadOnly(false, free))
+	}
 	return n.background(ctx, watch.Run), nil
 }
 
