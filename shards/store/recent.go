@@ -115,10 +115,15 @@ type lookups struct {
 // newLookups opens lookups of the present state.
 func (sh *Shard) newLookups() (lookups, error) {
 	options := sh.iterOptions()
-	r := sh.store.recents
+	return sh.store.recents.lookups(func() (*pebble.Iterator, error) { return sh.store.db.NewIter(&options) })
+}
+
+// lookups opens an iterator over the present state and pins the generations
+// that belong to it.
+func (r *recents) lookups(open func() (*pebble.Iterator, error)) (lookups, error) {
 	for {
 		generations := r.generations.Load()
-		all, err := sh.store.db.NewIter(&options)
+		all, err := open()
 		if err != nil {
 			return lookups{}, err
 		}
