@@ -50,7 +50,7 @@ func (l *ledger) verifyUnique(t *testing.T, stored map[string]*flotilla.KeyValue
 			require.Equal(t, e.revision, found.ModRevision, "%s is at another revision than was acknowledged", key)
 		}
 		require.Equal(t, uint64(1), found.Version, "%s was written once and is there twice", key)
-		require.True(t, e.value == string(found.Value), "%s has another value", key)
+		require.Equal(t, e.value, string(found.Value), "%s has another value", key)
 		// What was unknown is known now, and must stay so.
 		l.unique[key] = entry{value: e.value, outcome: acknowledged, revision: found.ModRevision}
 	}

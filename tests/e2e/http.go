@@ -32,7 +32,7 @@ type answer struct {
 }
 
 // do makes a request with headers as name, value pairs.
-func (c curl) do(t testing.TB, method, path, body string, headers ...string) answer {
+func (c curl) do(t *testing.T, method, path, body string, headers ...string) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, c.base+path, strings.NewReader(body))
 	require.NoError(t, err)
@@ -50,36 +50,36 @@ func (c curl) do(t testing.TB, method, path, body string, headers ...string) ans
 	return answer{response.StatusCode, response.Header, string(data)}
 }
 
-func (c curl) get(t testing.TB, path string, headers ...string) answer {
+func (c curl) get(t *testing.T, path string, headers ...string) answer {
 	t.Helper()
 	return c.do(t, http.MethodGet, path, "", headers...)
 }
 
-func (c curl) put(t testing.TB, path, body string, headers ...string) answer {
+func (c curl) put(t *testing.T, path, body string, headers ...string) answer {
 	t.Helper()
 	return c.do(t, http.MethodPut, path, body, headers...)
 }
 
-func (c curl) delete(t testing.TB, path string, headers ...string) answer {
+func (c curl) delete(t *testing.T, path string, headers ...string) answer {
 	t.Helper()
 	return c.do(t, http.MethodDelete, path, "", headers...)
 }
 
 // post calls an RPC with JSON, as curl can.
-func (c curl) post(t testing.TB, procedure, body string) answer {
+func (c curl) post(t *testing.T, procedure, body string) answer {
 	t.Helper()
 	return c.do(t, http.MethodPost, "/"+procedure, body, "Content-Type", "application/json")
 }
 
 // ok requires a success.
-func (a answer) ok(t testing.TB) answer {
+func (a answer) ok(t *testing.T) answer {
 	t.Helper()
 	require.Equal(t, http.StatusOK, a.status, "%s", a.body)
 	return a
 }
 
 // refused requires an error of the plain surface with a status and a reason.
-func (a answer) refused(t testing.TB, status int, reason flotillav1.Reason) {
+func (a answer) refused(t *testing.T, status int, reason flotillav1.Reason) {
 	t.Helper()
 	require.Equal(t, status, a.status, "%s", a.body)
 	var e struct {
@@ -93,7 +93,7 @@ func (a answer) refused(t testing.TB, status int, reason flotillav1.Reason) {
 
 // refusedRPC requires an error of an RPC in JSON with a code and a reason, or
 // without details if the reason is unspecified.
-func (a answer) refusedRPC(t testing.TB, code string, reason flotillav1.Reason) {
+func (a answer) refusedRPC(t *testing.T, code string, reason flotillav1.Reason) {
 	t.Helper()
 	var e struct {
 		Code, Message string
@@ -114,7 +114,7 @@ func (a answer) refusedRPC(t testing.TB, code string, reason flotillav1.Reason) 
 	require.Equal(t, reason.String(), e.Details[0].Debug.Reason, "%s", a.body)
 }
 
-func (a answer) decode(t testing.TB, into any) {
+func (a answer) decode(t *testing.T, into any) {
 	t.Helper()
 	require.NoError(t, json.NewDecoder(bytes.NewReader([]byte(a.body))).Decode(into), "%s", a.body)
 }

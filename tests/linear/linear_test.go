@@ -31,8 +31,8 @@ func TestConcurrentCallersSeeOneOrder(t *testing.T) {
 	// The same history with one stale read at its end must be refused.
 	last := &history[len(history)-1]
 	for _, op := range history {
-		out, early := op.Output.(output), op.Input.(input)
-		if early == last.Input && out.found != [keysPerGroup]version{} && out.found != last.Output.(output).found {
+		out := as[output](op.Output)
+		if op.Input == last.Input && out.found != [keysPerGroup]version{} && out.found != as[output](last.Output).found {
 			last.Output = out
 			break
 		}
@@ -73,7 +73,7 @@ func TestCallersSeeOneOrderOverCrashes(t *testing.T) {
 	retried := 0
 	for _, op := range history {
 		for _, o := range outages {
-			if op.Input.(input).kind.write() && op.Call < o.killed && op.Return > o.ready && op.Return != never {
+			if as[input](op.Input).kind.write() && op.Call < o.killed && op.Return > o.ready && op.Return != never {
 				retried++
 			}
 		}

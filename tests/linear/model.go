@@ -77,9 +77,9 @@ func model() porcupine.Model {
 		Partition: partition,
 		Init:      func() any { return state{} },
 		Step: func(before, in, out any) (bool, any) {
-			return step(before.(state), in.(input), out.(output))
+			return step(as[state](before), as[input](in), as[output](out))
 		},
-		DescribeOperation: func(in, out any) string { return describe(in.(input), out.(output)) },
+		DescribeOperation: func(in, out any) string { return describe(as[input](in), as[output](out)) },
 		DescribeState:     func(s any) string { return fmt.Sprintf("%+v", s) },
 	}
 }
@@ -87,10 +87,16 @@ func model() porcupine.Model {
 func partition(history []porcupine.Operation) [][]porcupine.Operation {
 	parts := make([][]porcupine.Operation, groups)
 	for _, op := range history {
-		group := op.Input.(input).group
+		group := as[input](op.Input).group
 		parts[group] = append(parts[group], op)
 	}
 	return slices.DeleteFunc(parts, func(part []porcupine.Operation) bool { return len(part) == 0 })
+}
+
+// as undoes the library's lack of types.
+func as[T any](value any) T {
+	typed, _ := value.(T)
+	return typed
 }
 
 // step tells whether the group may answer so, and how it is afterwards.

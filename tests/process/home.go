@@ -27,7 +27,7 @@ type Home struct {
 }
 
 // NewHome makes an empty home, which ends with the test.
-func NewHome(t testing.TB) *Home {
+func NewHome(t *testing.T) *Home {
 	t.Helper()
 	return &Home{Dir: t.TempDir()}
 }
@@ -37,7 +37,7 @@ func (h *Home) With(env ...string) *Home {
 	return &Home{Dir: h.Dir, Env: append(append([]string{}, h.Env...), env...)}
 }
 
-func (h *Home) command(t testing.TB, args []string) *exec.Cmd {
+func (h *Home) command(t *testing.T, args []string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(programPath(t), args...)
 	cmd.Dir = h.Dir
@@ -60,13 +60,13 @@ type Result struct {
 }
 
 // Run runs a command to its end, with nothing to read.
-func (h *Home) Run(t testing.TB, args ...string) Result {
+func (h *Home) Run(t *testing.T, args ...string) Result {
 	t.Helper()
 	return h.RunWithInput(t, "", args...)
 }
 
 // RunWithInput runs a command to its end.
-func (h *Home) RunWithInput(t testing.TB, input string, args ...string) Result {
+func (h *Home) RunWithInput(t *testing.T, input string, args ...string) Result {
 	t.Helper()
 	cmd := h.command(t, args)
 	var stdout, stderr bytes.Buffer

@@ -54,14 +54,14 @@ type Process struct {
 }
 
 // Dev starts a dev node on a new data directory and waits until it is ready.
-func Dev(t testing.TB, flags ...string) *Process {
+func Dev(t *testing.T, flags ...string) *Process {
 	t.Helper()
 	return NewHome(t).Dev(t, filepath.Join(t.TempDir(), "data"), flags...)
 }
 
 // Dev starts a dev node on a data directory and waits until it is ready. It
 // takes free ports unless the flags name others, and ends with the test.
-func (h *Home) Dev(t testing.TB, dataDir string, flags ...string) *Process {
+func (h *Home) Dev(t *testing.T, dataDir string, flags ...string) *Process {
 	t.Helper()
 	p := &Process{Home: h, DataDir: dataDir}
 	t.Cleanup(func() { p.cleanup(t) })
@@ -70,14 +70,14 @@ func (h *Home) Dev(t testing.TB, dataDir string, flags ...string) *Process {
 }
 
 // Start starts the node again after it ended, and waits until it is ready.
-func (p *Process) Start(t testing.TB, flags ...string) {
+func (p *Process) Start(t *testing.T, flags ...string) {
 	t.Helper()
 	p.Launch(t, flags...)
 	p.WaitReady(t)
 }
 
 // Launch starts the node and does not wait.
-func (p *Process) Launch(t testing.TB, flags ...string) {
+func (p *Process) Launch(t *testing.T, flags ...string) {
 	t.Helper()
 	require.False(t, p.running(), "the node runs")
 	// A flag that is given twice has its last value.
@@ -94,7 +94,7 @@ func (p *Process) Launch(t testing.TB, flags ...string) {
 }
 
 // WaitReady waits for the ready line of a node that was launched.
-func (p *Process) WaitReady(t testing.TB) {
+func (p *Process) WaitReady(t *testing.T) {
 	t.Helper()
 	select {
 	case <-p.out.ready:
@@ -125,7 +125,7 @@ func (p *Process) running() bool {
 }
 
 // Kill ends the node as kill -9 does, and waits until it has ended.
-func (p *Process) Kill(t testing.TB) {
+func (p *Process) Kill(t *testing.T) {
 	t.Helper()
 	p.api.Store(nil)
 	p.signal(t, syscall.SIGKILL)
@@ -134,7 +134,7 @@ func (p *Process) Kill(t testing.TB) {
 
 // Stop asks the node to end, waits until it has, and requires that it says it
 // ended well.
-func (p *Process) Stop(t testing.TB) {
+func (p *Process) Stop(t *testing.T) {
 	t.Helper()
 	p.signal(t, syscall.SIGTERM)
 	p.api.Store(nil)
@@ -142,7 +142,7 @@ func (p *Process) Stop(t testing.TB) {
 	p.checkRaces(t)
 }
 
-func (p *Process) signal(t testing.TB, signal os.Signal) {
+func (p *Process) signal(t *testing.T, signal os.Signal) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(signal); !errors.Is(err, os.ErrProcessDone) {
 		require.NoError(t, err)
@@ -155,7 +155,7 @@ func (p *Process) signal(t testing.TB, signal os.Signal) {
 }
 
 // checkRaces fails the test when the race detector found something.
-func (p *Process) checkRaces(t testing.TB) {
+func (p *Process) checkRaces(t *testing.T) {
 	t.Helper()
 	if raceDetector {
 		require.NotContains(t, p.out.String(), "WARNING: DATA RACE")
@@ -165,7 +165,8 @@ func (p *Process) checkRaces(t testing.TB) {
 // Output is what the node printed since its last start, or the end of it.
 func (p *Process) Output() string { return p.out.String() }
 
-func (p *Process) cleanup(t testing.TB) {
+func (p *Process) cleanup(t *testing.T) {
+	t.Helper()
 	if p.running() {
 		_ = p.cmd.Process.Kill()
 		<-p.exited
@@ -177,7 +178,7 @@ func (p *Process) cleanup(t testing.TB) {
 
 // Client makes a client of the node, which the test's cleanup closes. It finds
 // the node again after a restart, which may give it another port.
-func (p *Process) Client(t testing.TB) *flotilla.Client {
+func (p *Process) Client(t *testing.T) *flotilla.Client {
 	t.Helper()
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)

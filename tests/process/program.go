@@ -33,9 +33,10 @@ func Main(m *testing.M) int {
 
 // programPath builds the program with the first call, with the race detector
 // if the tests have it, and returns its path.
-func programPath(t testing.TB) string {
+func programPath(t *testing.T) string {
 	t.Helper()
 	program.build.Do(func() {
+		//nolint:usetesting // it is there for later tests too
 		if program.dir, program.err = os.MkdirTemp("", "flotilla-program-"); program.err != nil {
 			return
 		}

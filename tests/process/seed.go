@@ -12,7 +12,7 @@ import (
 // Seed is the seed of a random test: FLOTILLA_SEED, or a new one. It is logged
 // with the command that runs the test with it again. What callers ask for then
 // is the same; how their calls meet is up to the machine.
-func Seed(t testing.TB) uint64 {
+func Seed(t *testing.T) uint64 {
 	t.Helper()
 	seed := rand.Uint64()
 	if text := os.Getenv("FLOTILLA_SEED"); text != "" {
