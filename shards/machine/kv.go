@@ -35,8 +35,13 @@ func mutate[R mutation, A proto.Message](
 	if err != nil {
 		return nil, err
 	}
-	if err := ns.claim(c.GetEpoch()); err != nil {
-		return nil, err
+	if c.GetEpoch() != ns.epoch {
+		if err := ns.claim(c.GetEpoch()); err != nil {
+			return nil, err
+		}
+		// Also if the command is refused: were the new epoch in memory alone, a
+		// replica that starts again would judge older commands differently (R4).
+		m.namespaces.touch(ns)
 	}
 	var digest requestDigest
 	if req.GetRequestId() != "" {

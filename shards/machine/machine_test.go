@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/shards/store"
+	"github.com/flotillakv/flotilla/shards/store/storetest"
 )
 
 // shard is a machine over a store in memory.
@@ -25,7 +25,7 @@ type shard struct {
 
 func newShard(t *testing.T) *shard {
 	t.Helper()
-	st, err := store.Open(store.Config{Dir: "state", FS: vfs.NewMem()})
+	st, err := store.Open(storetest.NewDisk().Config())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, st.Close()) })
 	s := &shard{t: t, rows: st.Shard(1)}
@@ -152,6 +152,18 @@ func TestOldRouteIsRefused(t *testing.T) {
 	require.ErrorAs(t, s.entry(2, put(1, 1, "k", "b", ""))[0].Err, &old)
 	s.load()
 	require.ErrorAs(t, s.entry(3, put(1, 1, "k", "b", ""))[0].Err, &old, "also after a restart")
+}
+
+func TestEpochOfARefusedCommandIsKnownAfterARestartToo(t *testing.T) {
+	t.Parallel()
+	s := newShard(t)
+	s.entry(1, put(1, 1, "k", "a", ""))
+	refused := put(1, 2, "k", "b", "")
+	refused.GetPut().Precondition = &flotillav1.Precondition{MustNotExist: true}
+	require.ErrorIs(t, s.entry(2, refused)[0].Err, mvcc.ErrKeyExists)
+	s.load()
+	var old *machine.WrongEpochError
+	require.ErrorAs(t, s.entry(3, put(1, 1, "k", "c", ""))[0].Err, &old, "as on a replica that did not start again (R4)")
 }
 
 func TestTimeNeverGoesBackwards(t *testing.T) {
