@@ -1,5 +1,7 @@
 package route
 
+import "github.com/flotillakv/flotilla/tenancy"
+
 // An order keeps the single-key operations of one pipeline in their order per
 // key. Writes keep theirs among themselves, because they enter the shard's log
 // in the order of their submission; reads may overtake each other; but a read
@@ -14,7 +16,7 @@ type order struct {
 }
 
 type orderKey struct {
-	namespace string
+	namespace tenancy.NamespaceID // not its name: a request may leave out the default one's
 	key       string
 }
 

@@ -84,12 +84,11 @@ func (p *Pipeline) admit(ctx context.Context, source *flotillav1.Operation) (*op
 	if request == nil {
 		return nil, &mvcc.InvalidError{Field: "operation", Message: "one of get, range, put, delete and txn must be set"}
 	}
-	namespace := request.GetNamespace()
 	a, err := p.kv.admit(ctx, request)
 	if err != nil {
 		return nil, err
 	}
-	return &operation{admitted: a, source: source, orderKey: orderKey{namespace, string(key)}}, nil
+	return &operation{admitted: a, source: source, orderKey: orderKey{a.route.Namespace, string(key)}}, nil
 }
 
 // requestOf is an operation's request, and its key if it has a single one.

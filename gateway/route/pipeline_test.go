@@ -162,6 +162,23 @@ func TestReadAndWriteOfOneKeyDoNotOvertakeEachOther(t *testing.T) {
 	})
 }
 
+func TestOrderIsKeptWhetherOrNotTheNamespaceIsNamed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{}
+		p := newPipeline(host)
+		named := get(2, "a")
+		named.GetGet().Namespace = route.DefaultNamespace
+		p.Start(asTenant(t.Context(), tenancy.FullAccess()), []*flotillav1.Operation{put(1, "a"), named})
+		synctest.Wait()
+		require.Equal(t, []string{"put a"}, host.seen(), "both are of the default namespace")
+		host.answerPut()
+		synctest.Wait()
+		host.endRead()
+		p.Wait()
+	})
+}
+
 func TestOperationsOfAPipelineFailAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
