@@ -37,7 +37,7 @@ func (e *NotLeaderError) Error() string {
 // BusyError says that a queue is full, and that nothing was applied.
 type BusyError struct {
 	Shard ShardID
-	// Queue is which bound was hit: "tenant" or "shard".
+	// Queue is which bound was hit: "tenant", "shard", or "log" for Raft's own.
 	Queue string
 	// RetryAfter is when to try again at the earliest.
 	RetryAfter time.Duration

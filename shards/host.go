@@ -94,6 +94,7 @@ func Start(ctx context.Context, cfg Config, st *store.Store, markers Markers, re
 	m := newMetrics(reg)
 	for _, id := range cfg.Shards {
 		h.shards[id] = h.newShard(id, m.of(id))
+		m.watchApplied(id, h.shards[id].replica.AppliedIndex)
 	}
 	for _, id := range cfg.Shards {
 		if err := h.startReplica(h.shards[id], markers); err != nil {
@@ -333,7 +334,6 @@ func (h *Host) Status() []ShardStatus {
 		list = append(list, ShardStatus{
 			Shard: id, Leader: s.leader.Load(), Applied: s.replica.AppliedIndex(), Queued: s.proposer.queued(),
 		})
-		s.metrics.applied.Set(float64(s.replica.AppliedIndex()))
 	}
 	return list
 }

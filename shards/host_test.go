@@ -127,6 +127,28 @@ func (n *node) hash() store.Hash {
 	return h
 }
 
+func TestAppliedIndexIsShownAsItIs(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shards.Config{})
+	shown := func() (applied float64) {
+		families, err := n.metrics.Gather()
+		require.NoError(t, err)
+		for _, family := range families {
+			for _, m := range family.GetMetric() {
+				if family.GetName() == "flotilla_shard_applied_index" && m.GetLabel()[0].GetValue() == "2" {
+					applied = m.GetGauge().GetValue()
+				}
+			}
+		}
+		return applied
+	}
+	n.put(100, "k", "v")
+	before := shown()
+	require.Positive(t, before, "whether or not somebody asked for the status")
+	n.put(100, "k", "w")
+	require.Equal(t, before+1, shown())
+}
+
 func TestConcurrentWritesAreAllThereAlsoAfterARestart(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, shards.Config{})

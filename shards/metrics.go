@@ -10,12 +10,13 @@ import (
 // has tens, never by tenant or namespace.
 type metrics struct {
 	entries, commands, refused, failed, readRounds, snapshots *prometheus.CounterVec
-	applied, leader                                           *prometheus.GaugeVec
+	leader                                                    *prometheus.GaugeVec
+	reg                                                       prometheus.Registerer
 }
 
 type shardMetrics struct {
 	entries, commands, refused, failed, readRounds, snapshots prometheus.Counter
-	applied, leader                                           prometheus.Gauge
+	leader                                                    prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -36,7 +37,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		failed:     counter("flotilla_shard_failed_entries_total", "Entries that were dropped, or whose outcome is unknown."),
 		readRounds: counter("flotilla_shard_read_rounds_total", "ReadIndex rounds; each serves all reads that wait."),
 		snapshots:  counter("flotilla_shard_bounded_logs_total", "Times that the log was shortened because of its bytes."),
-		applied:    gauge("flotilla_shard_applied_index", "Index of the last applied log entry."),
+		reg:        reg,
 		leader:     gauge("flotilla_shard_is_leader", "1 on the node that leads the shard."),
 	}
 }
@@ -48,6 +49,15 @@ func (m *metrics) of(shard ShardID) *shardMetrics {
 		refused: m.refused.WithLabelValues(label), failed: m.failed.WithLabelValues(label),
 		readRounds: m.readRounds.WithLabelValues(label),
 		snapshots:  m.snapshots.WithLabelValues(label),
-		applied:    m.applied.WithLabelValues(label), leader: m.leader.WithLabelValues(label),
+		leader:     m.leader.WithLabelValues(label),
 	}
+}
+
+// watchApplied shows a shard's applied index, which is read when it is asked
+// for.
+func (m *metrics) watchApplied(shard ShardID, applied func() uint64) {
+	m.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "flotilla_shard_applied_index", Help: "Index of the last applied log entry.",
+		ConstLabels: prometheus.Labels{"shard": strconv.FormatUint(uint64(shard), 10)},
+	}, func() float64 { return float64(applied()) }))
 }
