@@ -224,7 +224,10 @@ func TestWrongKeyIsToldAtOnce(t *testing.T) {
 	var e *flotilla.Error
 	require.ErrorAs(t, err, &e)
 	require.Equal(t, connect.CodeUnauthenticated, e.Code)
-	require.EqualValues(t, 1, s.streams.Load())
+	_, err = kv.Put(t.Context(), "k", nil, nil)
+	require.ErrorAs(t, err, &e)
+	require.False(t, flotilla.OutcomeUnknown(err), "a stream that was refused carried nothing")
+	require.EqualValues(t, 2, s.streams.Load(), "one for each call")
 	require.Less(t, time.Since(begin), 5*time.Second)
 }
 
@@ -234,6 +237,7 @@ func TestServerThatIsAwayIsAnErrorInTime(t *testing.T) {
 	require.NoError(t, err)
 	_, err = client.Namespace("default").KV.Put(t.Context(), "k", nil, nil)
 	require.Error(t, err)
+	require.False(t, flotilla.OutcomeUnknown(err), "there was no connection to send it on")
 	require.NoError(t, client.Close())
 	_, err = client.Namespace("default").KV.Put(t.Context(), "k", nil, nil)
 	require.ErrorIs(t, err, flotilla.ErrClosed)
@@ -266,10 +270,60 @@ func TestRangeGoesOnAtTheRevisionOfItsFirstPart(t *testing.T) {
 	require.Len(t, s.operations(), 3, "a loop that is broken off asks for no more")
 }
 
+func TestRangeInAnotherOrderIsNotCutShortInSilence(t *testing.T) {
+	t.Parallel()
+	_, kv := start(t, func(*flotillav1.Operation) *flotillav1.OperationResult {
+		page := &flotillav1.RangeResponse{Kvs: []*flotillav1.KeyValue{{Key: []byte("a")}, {Key: []byte("b")}}, More: true}
+		return &flotillav1.OperationResult{Result: &flotillav1.OperationResult_Range{Range: page}}
+	})
+	read := func(limit uint64) (keys int, last error) {
+		opts := &flotilla.RangeOptions{OrderBy: flotilla.ByModRevision, Limit: limit}
+		for _, err := range kv.Range(t.Context(), flotilla.AllKeys(), opts) {
+			if last = err; err == nil {
+				keys++
+			}
+		}
+		return keys, last
+	}
+	keys, err := read(0)
+	require.Equal(t, 2, keys)
+	require.ErrorIs(t, err, flotilla.ErrTooLarge, "there are more, and no way to continue")
+	keys, err = read(2)
+	require.Equal(t, 2, keys)
+	require.NoError(t, err, "as many as were asked for")
+}
+
 func TestConfigNamesEveryFault(t *testing.T) {
 	t.Parallel()
 	_, err := flotilla.New(flotilla.Config{URL: "127.0.0.1:7700", Timeout: -1})
 	require.ErrorContains(t, err, "URL")
 	require.ErrorContains(t, err, "APIKey")
 	require.ErrorContains(t, err, "Timeout")
+}
+
+func TestOperationThatNoMessageHoldsIsRefusedBeforeItHurtsOthers(t *testing.T) {
+	t.Parallel()
+	s, kv := start(t, func(*flotillav1.Operation) *flotillav1.OperationResult { return putAnswer(2) })
+	_, err := kv.Put(t.Context(), "k", make([]byte, 5<<20), nil)
+	require.ErrorIs(t, err, flotilla.ErrTooLarge)
+	require.False(t, flotilla.OutcomeUnknown(err))
+	require.Empty(t, s.operations())
+}
+
+func TestFailedReadsAndRefusedConnectionsLeaveNoDoubt(t *testing.T) {
+	t.Parallel()
+	_, kv := start(t, func(*flotillav1.Operation) *flotillav1.OperationResult { return nil },
+		func(c *flotilla.Config) { c.AttemptsMax = 2 })
+	_, err := kv.Get(t.Context(), "k", nil)
+	require.Error(t, err)
+	require.False(t, flotilla.OutcomeUnknown(err), "a read did nothing")
+	_, err = kv.Put(t.Context(), "k", nil, nil)
+	require.True(t, flotilla.OutcomeUnknown(err), "a write may have")
+
+	client, err := flotilla.New(flotilla.Config{URL: "http://127.0.0.1:1", APIKey: "flk_test", AttemptsMax: 2})
+	require.NoError(t, err)
+	defer client.Close()
+	_, err = client.Namespace("default").KV.Put(t.Context(), "k", nil, nil)
+	require.Error(t, err)
+	require.False(t, flotilla.OutcomeUnknown(err), "nobody was reached")
 }

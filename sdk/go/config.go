@@ -22,7 +22,7 @@ type Config struct {
 	// Timeout is the deadline of a call whose context has none, retries
 	// included. Default 10 s.
 	Timeout time.Duration
-	// AttemptsMax is how often a call is tried at most. Default 8.
+	// AttemptsMax is how often a call is tried at most. Default 16.
 	AttemptsMax int
 	// TLS configures https URLs. Default: the system's roots.
 	TLS *tls.Config
@@ -33,7 +33,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.Timeout = cmp.Or(c.Timeout, 10*time.Second)
-	c.AttemptsMax = cmp.Or(c.AttemptsMax, 8)
+	c.AttemptsMax = cmp.Or(c.AttemptsMax, 16)
 	if c.HTTPClient == nil {
 		c.HTTPClient = newHTTPClient(c.TLS)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"time"
 
@@ -119,7 +120,9 @@ func fromProto(p *flotillav1.Error) error {
 	return e.typed()
 }
 
-// fromConnect is an error of a whole RPC.
+// fromConnect is an error of a whole RPC, or of a whole pipeline: there it comes
+// after the answers to all operations that the server began, so what it says of
+// the outcome holds for those that were sent and not answered.
 func fromConnect(err error) error {
 	var ce *connect.Error
 	if !errors.As(err, &ce) {
@@ -138,11 +141,19 @@ func fromConnect(err error) error {
 		if !connect.IsWireError(err) {
 			e.Code = codeOfConnection(e.Code)
 		}
-		e.unknown = e.Code != connect.CodeInvalidArgument && e.Code != connect.CodeUnimplemented && e.Code != connect.CodeResourceExhausted
+		e.unknown = e.Code != connect.CodeInvalidArgument && e.Code != connect.CodeUnimplemented &&
+			e.Code != connect.CodeResourceExhausted && e.Code != connect.CodeUnauthenticated && !neverConnected(err)
 	} else {
 		e.unknown = e.Reason == flotillav1.Reason_REASON_OUTCOME_UNKNOWN || e.Reason == flotillav1.Reason_REASON_INTERNAL
 	}
 	return e.typed()
+}
+
+// neverConnected tells whether there was no connection that a request could
+// have gone out on.
+func neverConnected(err error) bool {
+	var e *net.OpError
+	return errors.As(err, &e) && e.Op == "dial"
 }
 
 // codeOfConnection is the code of an error that came from no server. For an
@@ -180,6 +191,15 @@ func interrupted(why, err error, unknown bool) *Error {
 		code = connect.CodeDeadlineExceeded
 	}
 	return &Error{Code: code, Message: fmt.Sprintf("the call was given up: %v", why), unknown: unknown, cause: err}
+}
+
+// tooManyToOrder is the client's own: an answer that is not in key order cannot
+// be continued.
+func tooManyToOrder() error {
+	return &Error{
+		Code: connect.CodeInvalidArgument, Reason: flotillav1.Reason_REASON_TOO_LARGE,
+		Message: "the range has more keys than one answer holds, and only key order can be continued: set a limit, or order by key",
+	}
 }
 
 // notFound is the client's own: a read of one key that does not exist.

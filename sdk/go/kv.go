@@ -2,6 +2,7 @@ package flotilla
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
@@ -242,6 +243,16 @@ func (k *KV) requestID(own string) string {
 	return k.client.ids.next()
 }
 
+// certain takes the doubt out of a failed read's error: there is nothing that it
+// may have done.
+func certain(op *flotillav1.Operation, err error) error {
+	var e *Error
+	if (op.GetGet() != nil || op.GetRange() != nil) && errors.As(err, &e) {
+		e.unknown = false
+	}
+	return err
+}
+
 // operationOverheadBytes is what an operation costs in a message besides its
 // keys and values.
 const operationOverheadBytes = 64
@@ -258,7 +269,7 @@ func (k *KV) do(ctx context.Context, op *flotillav1.Operation, bytes int) (*flot
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, certain(op, err)
 	}
 	if result.GetResult() == nil {
 		return nil, &Error{Message: fmt.Sprintf("the server answered operation %d without a result", result.GetId())}

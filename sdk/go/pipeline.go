@@ -3,6 +3,7 @@ package flotilla
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"sync"
@@ -20,6 +21,9 @@ const (
 	messageBytesMax      = 1 << 20
 	// waitingMax bounds the operations that wait to be sent.
 	waitingMax = 65_536
+	// operationBytesMax is the largest operation that a message can hold. The
+	// server would end the stream, and all other calls with it.
+	operationBytesMax = 4<<20 - 4096
 )
 
 type stream = connect.BidiStreamForClientSimple[flotillav1.PipelineRequest, flotillav1.PipelineResponse]
@@ -105,6 +109,12 @@ func (p *pipeline) enqueue(call *pending) error {
 	defer p.mu.Unlock()
 	if p.closed {
 		return unreachable(ErrClosed, false)
+	}
+	if call.bytes > operationBytesMax {
+		return &Error{
+			Code: connect.CodeInvalidArgument, Reason: flotillav1.Reason_REASON_TOO_LARGE,
+			Message: fmt.Sprintf("the request has about %d bytes, and a request takes %d: use smaller ones", call.bytes, operationBytesMax),
+		}
 	}
 	if len(p.waiting) >= waitingMax {
 		return &Error{
@@ -289,8 +299,6 @@ func broken(err error, sent bool) error {
 		return unreachable(err, sent)
 	}
 	own := *e
-	// A refusal of the whole stream, such as of its credential, says nothing
-	// of operations that were sent before.
-	own.unknown = sent
+	own.unknown = sent && e.unknown
 	return own.typed()
 }

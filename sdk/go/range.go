@@ -51,8 +51,9 @@ type RangeOptions struct {
 	Revision uint64
 	// Serializable reads a replica that may lag.
 	Serializable bool
-	// OrderBy is the order; by key unless it is set. Any other order holds the
-	// whole range in the server's memory, which bounds it.
+	// OrderBy is the order; by key unless it is set. Any other order comes in
+	// one part, which the server bounds: beyond it the last thing is
+	// ErrTooLarge.
 	OrderBy Order
 	// Descending puts the greatest first.
 	Descending bool
@@ -99,13 +100,17 @@ func (k *KV) Range(ctx context.Context, keys KeyRange, opts *RangeOptions) iter.
 					return
 				}
 			}
-			if !page.GetMore() || len(page.GetNextKey()) == 0 {
+			if !page.GetMore() {
 				return
 			}
 			if rest.Limit != 0 {
 				if rest.Limit -= uint64(len(page.GetKvs())); rest.Limit == 0 {
 					return
 				}
+			}
+			if len(page.GetNextKey()) == 0 {
+				yield(nil, tooManyToOrder())
+				return
 			}
 			rest.Revision = page.GetReadRevision()
 			if rest.Descending {

@@ -121,7 +121,7 @@ type retryBudget struct {
 	tenths int
 }
 
-const retryBudgetTenthsMax = 1000
+const retryBudgetTenthsMax = 20_000
 
 func (b *retryBudget) init() { b.tenths = retryBudgetTenthsMax }
 

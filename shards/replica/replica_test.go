@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 	"github.com/lni/dragonboat/v4/statemachine"
 	"github.com/stretchr/testify/require"
@@ -20,6 +19,7 @@ import (
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/replica"
 	"github.com/flotillakv/flotilla/shards/store"
+	"github.com/flotillakv/flotilla/shards/store/storetest"
 )
 
 const shardID = 7
@@ -39,7 +39,7 @@ func (r *recorder) Halted(err error)         { require.NoError(r.t, err) }
 // instance is a replica on a file system in memory that can crash.
 type instance struct {
 	t       require.TestingT
-	fs      *vfs.MemFS
+	disk    *storetest.Disk
 	store   *store.Store
 	replica *replica.Replica
 	told    *recorder
@@ -47,14 +47,14 @@ type instance struct {
 }
 
 func newInstance(t require.TestingT) *instance {
-	in := &instance{t: t, fs: vfs.NewCrashableMem(), told: &recorder{t: t, results: map[uint64][]machine.Result{}}}
+	in := &instance{t: t, disk: storetest.NewDisk(), told: &recorder{t: t, results: map[uint64][]machine.Result{}}}
 	in.open()
 	return in
 }
 
 func (in *instance) open() {
 	var err error
-	in.store, err = store.Open(store.Config{Dir: "state", FS: in.fs, CacheBytes: 1 << 20, MemTableBytes: 256 << 10})
+	in.store, err = store.Open(in.disk.Config())
 	require.NoError(in.t, err)
 	in.replica = replica.New(in.store.Shard(shardID), in.told)
 	in.applied, err = in.replica.Open(nil)
@@ -63,9 +63,9 @@ func (in *instance) open() {
 
 // crash loses what was not flushed, and opens what is left.
 func (in *instance) crash(rng *rand.Rand) {
-	left := in.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
+	left := in.disk.Crash(rng)
 	require.NoError(in.t, in.store.Close())
-	in.fs = left
+	in.disk = left
 	in.open()
 }
 
