@@ -13,6 +13,12 @@ import (
 // WriteHTTP answers a request of the plain HTTP surface with err: the message
 // flotilla.v1.Error as JSON, and the headers that HTTP has for it.
 func WriteHTTP(w http.ResponseWriter, err error, requestID string) {
+	WriteHTTPStatus(w, err, requestID, HTTPStatus(err))
+}
+
+// WriteHTTPStatus is WriteHTTP with another status than the error's own, for
+// what HTTP sees differently.
+func WriteHTTPStatus(w http.ResponseWriter, err error, requestID string, status int) {
 	a := find(err, requestID)
 	body, encodeErr := protojson.Marshal(&flotillav1.Error{Code: uint32(a.code), Message: a.message, Info: a.info})
 	if encodeErr != nil {
@@ -23,10 +29,10 @@ func WriteHTTP(w http.ResponseWriter, err error, requestID string) {
 	if after := a.info.GetRetryAfter(); after != nil {
 		header.Set("Retry-After", wholeSeconds(after.AsDuration()))
 	}
-	if a.status == http.StatusUnauthorized {
+	if status == http.StatusUnauthorized {
 		header.Set("WWW-Authenticate", `Bearer realm="flotilla"`)
 	}
-	w.WriteHeader(a.status)
+	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n')) // a caller that went away is not our error
 }
 

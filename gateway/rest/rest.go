@@ -181,7 +181,7 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request, t target, limits t
 		Key: t.key, Value: value, Precondition: precondition,
 	})
 	if err != nil {
-		return err
+		return conditional(err, precondition)
 	}
 	setRevision(w, response.GetRevision())
 	w.Header().Set("ETag", etag(response.GetRevision()))
@@ -212,13 +212,27 @@ func (h *Handler) delete(w http.ResponseWriter, r *http.Request, t target) error
 		Precondition: precondition,
 	})
 	if err != nil {
-		return err
+		return conditional(err, precondition)
 	}
 	setRevision(w, response.GetRevision())
 	return writeJSON(w, http.StatusOK, map[string]string{
 		"revision": strconv.FormatUint(response.GetRevision(), 10),
 		"deleted":  strconv.FormatUint(response.GetDeleted(), 10),
 	})
+}
+
+// conditionError is a refusal that a conditional header asked for. For HTTP it is
+// a failed precondition also when the key is what is missing (RFC 9110, 13.1.1).
+type conditionError struct{ error }
+
+// Unwrap returns the refusal.
+func (e conditionError) Unwrap() error { return e.error }
+
+func conditional(err error, p *flotillav1.Precondition) error {
+	if p.GetMustExist() && errors.Is(err, mvcc.ErrKeyNotFound) {
+		return conditionError{err}
+	}
+	return err
 }
 
 func setRevision(w http.ResponseWriter, revision uint64) {
@@ -246,6 +260,9 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, id string, err er
 		return
 	case errors.Is(err, errNoSuchPath):
 		_ = writeJSON(w, http.StatusNotFound, map[string]string{"message": err.Error()})
+		return
+	case errors.As(err, new(conditionError)):
+		apierr.WriteHTTPStatus(w, err, id, http.StatusPreconditionFailed)
 		return
 	}
 	if apierr.IsInternal(err) {

@@ -124,7 +124,7 @@ func plainConditions(t *testing.T, c curl) {
 	c.delete(t, "/v1/kv/c").ok(t)
 	c.get(t, "/v1/kv/c").refused(t, http.StatusNotFound, flotillav1.Reason_REASON_KEY_NOT_FOUND)
 	c.put(t, "/v1/kv/c", "4", "If-Match", "*").
-		refused(t, http.StatusNotFound, flotillav1.Reason_REASON_KEY_NOT_FOUND)
+		refused(t, http.StatusPreconditionFailed, flotillav1.Reason_REASON_KEY_NOT_FOUND)
 }
 
 func plainBadRequests(t *testing.T, c curl) {
