@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -14,6 +15,9 @@ import (
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/tenancy"
 )
+
+// batchAnswerBytesMax is after how many bytes of answers a batch reads no more.
+const batchAnswerBytesMax = 16 << 20
 
 // kvHandler serves flotilla.v1.KVService.
 type kvHandler struct {
@@ -80,8 +84,16 @@ func (h *kvHandler) Batch(ctx context.Context, req *flotillav1.BatchRequest) (*f
 	}
 	// Each operation has its own place, so the answers need no lock.
 	results := make([]*flotillav1.OperationResult, len(place))
+	var answered atomic.Int64
 	pipeline := h.kv.NewPipeline(operationTimeout, func(op *flotillav1.Operation, response proto.Message, err error) {
-		results[place[op]] = h.resultOf(ctx, op, response, err)
+		result := h.resultOf(ctx, op, response, err)
+		answered.Add(int64(resultBytes(result)))
+		results[place[op]] = result
+	}, func(context.Context) error {
+		if bytes := answered.Load(); bytes > batchAnswerBytesMax {
+			return &mvcc.TooLargeError{Limit: "batch_answer_bytes_max", Value: uint64(bytes), Max: batchAnswerBytesMax}
+		}
+		return nil
 	})
 	pipeline.Start(ctx, req.GetOperations())
 	pipeline.Wait()

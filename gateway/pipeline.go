@@ -3,8 +3,10 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -24,6 +26,9 @@ const (
 	// pipelineBytesMax bounds their requests and the answers not yet sent, in
 	// bytes, likewise.
 	pipelineBytesMax = 32 << 20
+	// pipelineAnswerBytesMax is from how many bytes of answers not yet sent a
+	// pipeline's reads wait for the caller to take some.
+	pipelineAnswerBytesMax = 16 << 20
 	// pipelineMessageBytes is when an answering message is full.
 	pipelineMessageBytes = 1 << 20
 )
@@ -44,7 +49,7 @@ func (h *kvHandler) Pipeline(ctx context.Context, stream *connect.BidiStream[flo
 	}()
 	pipeline := h.kv.NewPipeline(operationTimeout, func(op *flotillav1.Operation, response proto.Message, err error) {
 		answers.add(h.resultOf(ctx, op, response, err), operationBytes(op))
-	})
+	}, answers.room)
 	err := h.receive(ctx, stream, answers, func(ops []*flotillav1.Operation) { pipeline.Start(ctx, ops) })
 	pipeline.Wait()
 	answers.close()
@@ -138,7 +143,10 @@ type answerQueue struct {
 	sizes   []int // of the answers in ready
 	// operations and bytes are on their way: admitted and not sent.
 	operations, bytes int
-	closed            bool
+	// unsent is the bytes of the answers that are not sent; it changes under
+	// mu, and is read without it.
+	unsent atomic.Int64
+	closed bool
 }
 
 func newAnswerQueue() *answerQueue {
@@ -164,6 +172,24 @@ func (q *answerQueue) admit(ctx context.Context, operations, bytes int) error {
 	return nil
 }
 
+// room waits until there is room for one more answer.
+func (q *answerQueue) room(ctx context.Context) error {
+	if q.unsent.Load() < pipelineAnswerBytesMax {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, q.wake)
+	defer stop()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.unsent.Load() >= pipelineAnswerBytesMax {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("wait for the caller to take the answers: %w", err)
+		}
+		q.changed.Wait()
+	}
+	return nil
+}
+
 func (q *answerQueue) wake() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -176,6 +202,7 @@ func (q *answerQueue) add(result *flotillav1.OperationResult, requestBytes int) 
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.bytes += size - requestBytes
+	q.unsent.Add(int64(size))
 	q.ready = append(q.ready, result)
 	q.sizes = append(q.sizes, size)
 	if len(q.ready) == 1 {
@@ -235,5 +262,6 @@ func (q *answerQueue) release(operations, bytes int) {
 	defer q.mu.Unlock()
 	q.operations -= operations
 	q.bytes -= bytes
+	q.unsent.Add(-int64(bytes))
 	q.changed.Broadcast()
 }

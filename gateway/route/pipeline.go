@@ -23,6 +23,9 @@ type Pipeline struct {
 	kv      *KV
 	timeout time.Duration
 	emit    func(*flotillav1.Operation, proto.Message, error)
+	room    func(context.Context) error
+	// reading holds a token for each group of reads that is being read.
+	reading chan struct{}
 
 	mu    sync.Mutex // guards order
 	order *order
@@ -34,9 +37,21 @@ type Pipeline struct {
 // error. Emit is called from several goroutines, also such that others wait
 // for: it must not block. An operation that takes longer than the timeout is
 // answered with an error.
-func (kv *KV) NewPipeline(timeout time.Duration, emit func(*flotillav1.Operation, proto.Message, error)) *Pipeline {
-	return &Pipeline{kv: kv, timeout: timeout, emit: emit, order: newOrder()}
+//
+// A few bytes may ask for many, so room is called before each read: it returns
+// once there is room for one more answer, or why there will be none. Besides
+// what it lets through, readsMax answers may be on their way.
+func (kv *KV) NewPipeline(
+	timeout time.Duration, emit func(*flotillav1.Operation, proto.Message, error), room func(context.Context) error,
+) *Pipeline {
+	return &Pipeline{
+		kv: kv, timeout: timeout, emit: emit, room: room, order: newOrder(),
+		reading: make(chan struct{}, readsMax),
+	}
 }
+
+// readsMax bounds the groups of a pipeline that read at the same time.
+const readsMax = 8
 
 // operation is one operation on its way.
 type operation struct {
@@ -162,14 +177,23 @@ func (p *Pipeline) read(ctx context.Context, group readGroup, ops []*operation) 
 	})
 	done := 0
 	err := p.kv.host.Read(reading, group.shard, group.consistency, func(v *shards.View) error {
+		select {
+		case p.reading <- struct{}{}:
+			defer func() { <-p.reading }()
+		case <-reading.Done():
+			return fmt.Errorf("wait to read: %w", reading.Err())
+		}
 		for _, op := range ops {
+			if err := p.room(reading); err != nil {
+				return err
+			}
 			response, err := p.kv.read(v, op.admitted)
 			p.finish(ctx, op, response, err)
 			done++
 		}
 		return nil
 	})
-	for _, op := range ops[done:] { // none, unless Read failed before it called us
+	for _, op := range ops[done:] { // none, unless the state was not current or room ran out
 		p.finish(ctx, op, nil, err)
 	}
 }

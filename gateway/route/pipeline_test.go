@@ -131,7 +131,7 @@ func newPipeline(host *fakeHost) *pipeline {
 			panic(fmt.Sprintf("operation %d was answered twice", op.GetId()))
 		}
 		p.answered[op.GetId()] = err
-	})
+	}, func(context.Context) error { return nil })
 	return p
 }
 
