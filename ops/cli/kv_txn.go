@@ -47,10 +47,10 @@ An operation is get KEY, put KEY VALUE, delete KEY or range PREFIX.`,
 }
 
 func runKVTxn(ctx context.Context, env *Env, opts *kvTxnOptions) error {
-	if len(opts.then)+len(opts.other) == 0 {
-		return usageError{errors.New("there is nothing to run: give at least one --then or --else")}
-	}
 	txn, err := parseTxn(opts.ifs, opts.then, opts.other)
+	if err == nil && len(txn.Then)+len(txn.Else) == 0 {
+		err = errors.New("there is nothing to run: give at least one --then or --else")
+	}
 	if err != nil {
 		return usageError{err}
 	}
