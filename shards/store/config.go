@@ -17,7 +17,7 @@ type Config struct {
 	// FS is the file system. Default: the disk.
 	FS vfs.FS
 
-	// CacheBytes is the size of the block cache. Default: 64 MiB.
+	// CacheBytes is the size of the block cache. Default: 160 MiB.
 	//
 	// Cache and memtables share one budget of CacheBytes and twice
 	// MemTableBytes: the cache shrinks while memtables pile up behind a slow
@@ -45,7 +45,7 @@ type Config struct {
 }
 
 const (
-	cacheBytesDefault    = 64 << 20
+	cacheBytesDefault    = 160 << 20
 	memTableBytesDefault = 32 << 20
 
 	memTableBytesMin = 256 << 10

@@ -60,6 +60,7 @@ func Open(cfg Config) (_ *Store, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	limitArenas()
 	s := &Store{
 		cfg:        cfg,
 		log:        cfg.Logger,
