@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -68,7 +69,7 @@ Every flag can also be set in the environment (FLOTILLA_LISTEN_API for
 	f.StringVar(&opts.config.ListenOps, "listen-ops", "127.0.0.1:7703", "address of the operators' port")
 	f.StringVar(&opts.listenEtcd, "listen-etcd", "", "address of the etcd v3 API, which this version does not serve yet")
 	f.IntVar(&opts.config.DataShards, "data-shards", 4, "shards that hold namespaces; fixed by the first start")
-	f.Int64Var(&opts.config.Store.CacheBytes, "cache-bytes", 64<<20, "memory for the cache of the store")
+	f.Int64Var(&opts.config.Store.CacheBytes, "cache-bytes", 160<<20, "memory for the cache of the store")
 	f.Uint64Var(&opts.reserve, "disk-reserve-bytes", 0, "free bytes of disk under which writes are refused; 0 is 512 MiB")
 	f.TextVar(&opts.logLevel, "log-level", slog.LevelWarn, "least severe `level` of log lines to print: debug, info, warn, error")
 	f.String(config.FileFlag, "", "YAML file with settings")
@@ -80,6 +81,11 @@ func runDev(ctx context.Context, env *Env, opts *devOptions) error {
 	cfg.Log = slog.New(slog.NewTextHandler(env.Err, &slog.HandlerOptions{Level: opts.logLevel}))
 	if opts.reserve > 0 {
 		cfg.Disk = datadir.Watermark{LowBytes: opts.reserve, HighBytes: opts.reserve + opts.reserve/4}
+	}
+	if _, chosen := env.LookupEnv("GOGC"); !chosen {
+		// Most of a node's memory is not Go's, and what is Go's is mostly
+		// requests that come and go: a smaller heap costs little time.
+		debug.SetGCPercent(50)
 	}
 	if opts.listenEtcd != "" {
 		fmt.Fprintln(env.Err, "flotilla: --listen-etcd is ignored: this version does not serve the etcd v3 API yet")
