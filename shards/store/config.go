@@ -17,16 +17,14 @@ type Config struct {
 	// FS is the file system. Default: the disk.
 	FS vfs.FS
 
-	// CacheBytes is the size of the block cache. Default: 160 MiB.
-	//
-	// Cache and memtables share one budget of CacheBytes and twice
-	// MemTableBytes: the cache shrinks while memtables pile up behind a slow
-	// disk and grows when there are few.
+	// CacheBytes is the size of the block cache while all memtables are full;
+	// it is larger by those that are not. So cache and memtables together take
+	// CacheBytes and memTablesMax times MemTableBytes. Default: 64 MiB.
 	CacheBytes int64
 
-	// MemTableBytes is how much is written before Pebble flushes by itself.
-	// At most memTablesMax of them are kept before writers wait. Default:
-	// 32 MiB.
+	// MemTableBytes is the size of a memtable: three quarters of it are
+	// written before it is flushed. Writers wait while memTablesMax of them
+	// are full. Default: 32 MiB.
 	MemTableBytes uint64
 
 	// SnapshotBytesPerSecond bounds what all streamed snapshots together

@@ -18,7 +18,7 @@ const (
 	// memTablesMax bounds the memtables: writers wait when as many are full.
 	// Two would make each flush stall the writers for its last part on a busy
 	// machine; each one more costs memory and time to replay after a crash.
-	memTablesMax = 4
+	memTablesMax = 3
 
 	bloomBitsPerKey = 10 // 1 % false positives
 
@@ -41,7 +41,9 @@ func (s *Store) options() *pebble.Options {
 		// The Raft log is the write-ahead log; see DESIGN.md.
 		DisableWAL: true,
 
-		CacheSize:                   s.cfg.CacheBytes + 2*int64(s.cfg.MemTableBytes), // Pebble takes memtables off the cache
+		// Pebble takes the memtables off the cache. A cache that full ones leave
+		// nothing of reads each filter from disk, just when it is busiest.
+		CacheSize:                   s.cfg.CacheBytes + memTablesMax*int64(s.cfg.MemTableBytes),
 		MemTableSize:                s.cfg.MemTableBytes,
 		MemTableStopWritesThreshold: memTablesMax,
 		MaxOpenFiles:                1000,
@@ -49,11 +51,13 @@ func (s *Store) options() *pebble.Options {
 		// One compaction at a time leaves the second of two cores to the
 		// requests; another one helps out when L0 or the debt grows.
 		CompactionConcurrencyRange: func() (int, int) { return 1, max(2, runtime.GOMAXPROCS(0)/2) },
-		// Point lookups skip L0 tables by their filters, so L0 may be deep
-		// before it is worth stopping writers of all shards.
-		L0CompactionThreshold: 4,
+		// Compactions of few bytes from L0 into a large level below are most of
+		// what a put costs. Lookups skip L0's tables by their filters, so L0 may
+		// be deep before it is compacted, deeper before writers of all shards
+		// have to wait, and the level below it large.
+		L0CompactionThreshold: 8,
 		L0StopWritesThreshold: 24,
-		LBaseMaxBytes:         64 << 20,
+		LBaseMaxBytes:         256 << 20,
 		// Shards write side by side: small L0 tables overlap with few others.
 		FlushSplitBytes: 2 << 20,
 	}
