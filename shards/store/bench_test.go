@@ -40,6 +40,7 @@ func benchStore(b *testing.B, keys uint64) *Shard {
 
 // benchPut does what applying a put does.
 func benchPut(b *testing.B, ns mvcc.Writer, n uint64, rev mvcc.Revision, value []byte) {
+	b.Helper()
 	var buf [64]byte
 	key := benchKey(buf[:0], n)
 	if _, _, _, err := ns.Version(key, rev); err != nil {

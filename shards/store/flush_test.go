@@ -12,16 +12,16 @@ import (
 type fakeFlushes struct {
 	*flusher
 	begun     []chan struct{}
-	succeeded int
+	successes int
 }
 
 func newFakeFlushes() *fakeFlushes {
 	f := &fakeFlushes{flusher: newFlusher()}
-	f.flusher.start = func() (<-chan struct{}, error) {
+	f.start = func() (<-chan struct{}, error) {
 		f.begun = append(f.begun, make(chan struct{}))
 		return f.begun[len(f.begun)-1], nil
 	}
-	f.flusher.succeeded = func() { f.succeeded++ }
+	f.succeeded = func() { f.successes++ }
 	return f
 }
 
@@ -62,7 +62,7 @@ func TestCallersShareTheFlushThatBeginsAfterThem(t *testing.T) {
 		require.Equal(t, []error{nil}, *fourth)
 		require.Equal(t, []error{nil}, *f.call(), "nothing to flush")
 		require.Len(t, f.begun, 3)
-		require.Equal(t, 3, f.succeeded)
+		require.Equal(t, 3, f.successes)
 		f.close()
 	})
 }

@@ -70,10 +70,10 @@ func appendTableEnd(dst []byte, shard uint32, ns tenancy.NamespaceID, table mach
 	return append(appendHeader(dst, shard, ns, table+1), sentinel)
 }
 
-// appendShardBound appends the bound before all keys of a shard, which is also
-// the one behind all keys of the shard before it.
-func appendShardBound(dst []byte, shard uint32) []byte {
-	return append(binary.BigEndian.AppendUint32(dst, shard), sentinel)
+// shardBound is the bound before all keys of a shard, which is also the one
+// behind all keys of the shard before it.
+func shardBound(shard uint32) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, shard), sentinel)
 }
 
 // appendRevision makes the key of a version of a prefix.

@@ -75,7 +75,7 @@ func TestShardBoundsEncloseTheShard(t *testing.T) {
 		p := anyPlace().Draw(t, "p")
 		shard := rapid.SampledFrom([]uint32{1, 2, 3, 8, 9, 10, 255, 256, MaxShardID}).Draw(t, "bounded shard")
 		k := p.encode()
-		inside := compareKeys(appendShardBound(nil, shard), k) <= 0 && compareKeys(k, appendShardBound(nil, shard+1)) < 0
+		inside := compareKeys(shardBound(shard), k) <= 0 && compareKeys(k, shardBound(shard+1)) < 0
 		require.Equal(t, p.Shard == shard, inside)
 		inTable := compareKeys(appendRow(nil, p.Shard, p.NS, machine.TableVersions, nil), k) <= 0 &&
 			compareKeys(k, appendTableEnd(nil, p.Shard, p.NS, machine.TableVersions)) < 0
@@ -91,7 +91,7 @@ func TestComparerPassesPebblesCheck(t *testing.T) {
 			appendRow(nil, 1, 7, machine.TableVersions, []byte(key)),
 			appendRow(nil, 9, 1<<63, machine.TableState, []byte(key)))
 	}
-	prefixes = append(prefixes, appendEvent(nil, 1, 7, 9, 9), appendShardBound(nil, 9))
+	prefixes = append(prefixes, appendEvent(nil, 1, 7, 9, 9), shardBound(9))
 	for _, rev := range []mvcc.Revision{0, 1, 9, 1 << 40, 1<<64 - 1} {
 		suffixes = append(suffixes, appendRevision(nil, rev))
 	}
@@ -113,7 +113,7 @@ func TestComparerShortensKeysSoundly(t *testing.T) {
 			s = s[len("kept"):]
 			require.NoError(t, validateKey(s))
 			require.LessOrEqual(t, compareKeys(a, s), 0)
-			require.Less(t, compareKeys(s, b), 0)
+			require.Negative(t, compareKeys(s, b))
 			require.LessOrEqual(t, c.AbbreviatedKey(a), c.AbbreviatedKey(b))
 		}
 		s := c.Successor(nil, a)
@@ -123,7 +123,7 @@ func TestComparerShortensKeysSoundly(t *testing.T) {
 		prefix := a[:splitKey(a)]
 		next := c.ImmediateSuccessor(nil, prefix)
 		require.NoError(t, validateKey(next))
-		require.Less(t, compareKeys(a, next), 0)
+		require.Negative(t, compareKeys(a, next))
 		if other := b[:splitKey(b)]; compareKeys(prefix, other) < 0 {
 			require.LessOrEqual(t, compareKeys(next, other), 0)
 		}
@@ -151,7 +151,7 @@ func TestKeyBytes(t *testing.T) {
 			appendEvent(nil, 3, 258, 2, 1), "00000003 0000000000000102 03 0000000000000002 00000001 00",
 			"shard 3 namespace 258 table 3 key of 12 bytes",
 		},
-		"bound": {appendShardBound(nil, 4), "00000004 00", "bound of 5 bytes"},
+		"bound": {shardBound(4), "00000004 00", "bound of 5 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -24,6 +24,7 @@ type scenario struct {
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
+		t.Helper()
 		s := &scenario{files: vfs.NewCrashableMem(), snapshots: map[string][]byte{}}
 		s.store = openStore(t, testConfig(s.files))
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
@@ -51,7 +52,7 @@ func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
 		return s.batch(t, sh, d)
 	case "get": // shard=N key=K at=R
 		view := sh.NewView()
-		defer view.Close()
+		defer closeView(t, view)
 		rev, value, ok, err := view.Namespace(1).Version([]byte(arg(t, d, "key")), revision(t, d))
 		require.NoError(t, err)
 		if !ok {
@@ -60,11 +61,11 @@ func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
 		return fmt.Sprintf("%s at %d", value, rev)
 	case "range": // shard=N at=R [start=K] [end=K] [descending]
 		view := sh.NewView()
-		defer view.Close()
+		defer closeView(t, view)
 		return printVersions(t, view.Namespace(1), d)
 	case "events": // shard=N at=R
 		view := sh.NewView()
-		defer view.Close()
+		defer closeView(t, view)
 		return printEvents(t, view.Namespace(1), revision(t, d))
 	case "save": // shard=N name=X
 		s.snapshots[arg(t, d, "name")] = streamOf(t, sh)
@@ -118,6 +119,11 @@ func (s *scenario) batch(t *testing.T, sh *Shard, d *datadriven.TestData) string
 	require.NoError(t, b.Commit())
 	require.NoError(t, b.Close())
 	return out.String() + "committed"
+}
+
+func closeView(t *testing.T, view *View) {
+	t.Helper()
+	require.NoError(t, view.Close())
 }
 
 func scanLine(t *testing.T, line string, into ...any) {

@@ -100,10 +100,21 @@ func TestRestoreReplacesTheShardAndNothingElse(t *testing.T) {
 func TestSnapshotKeepsItsMoment(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(t *testing.T, sh *Shard, empty []byte){
-		"writes":  func(t *testing.T, sh *Shard, _ []byte) { fill(t, sh, 50, "later") },
-		"flush":   func(t *testing.T, sh *Shard, _ []byte) { fill(t, sh, 50, "later"); require.NoError(t, sh.Flush()) },
-		"destroy": func(t *testing.T, sh *Shard, _ []byte) { require.NoError(t, sh.Destroy()) },
+		"writes": func(t *testing.T, sh *Shard, _ []byte) {
+			t.Helper()
+			fill(t, sh, 50, "later")
+		},
+		"flush": func(t *testing.T, sh *Shard, _ []byte) {
+			t.Helper()
+			fill(t, sh, 50, "later")
+			require.NoError(t, sh.Flush())
+		},
+		"destroy": func(t *testing.T, sh *Shard, _ []byte) {
+			t.Helper()
+			require.NoError(t, sh.Destroy())
+		},
 		"restore": func(t *testing.T, sh *Shard, empty []byte) {
+			t.Helper()
 			require.NoError(t, sh.Restore(bytes.NewReader(empty), nil))
 		},
 	} {

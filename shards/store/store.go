@@ -185,8 +185,7 @@ func (s *Store) Close() error {
 
 	s.users.Wait()
 	err := s.flush()
-	var fatal *FatalError
-	if errors.As(err, &fatal) {
+	if _, fatal := errors.AsType[*FatalError](err); fatal {
 		return err // Pebble's locks may be held for good
 	}
 	s.flusher.close()
@@ -214,17 +213,18 @@ func (s *Store) Shard(id uint64) *Shard {
 	if id >= 1 && id <= MaxShardID {
 		number = uint32(id)
 	}
-	sh := &Shard{store: s, id: id, number: number, lower: appendShardBound(nil, number)}
+	sh := &Shard{store: s, id: id, number: number, lower: shardBound(number)}
 	if number == invalidShard {
 		sh.upper = sh.lower
 	} else {
-		sh.upper = appendShardBound(nil, number+1)
+		sh.upper = shardBound(number + 1)
 	}
 	return sh
 }
 
 // ingest is Pebble's, without its many arguments.
 func (s *Store) ingest(tables []string, span pebble.KeyRange) error {
+	//nolint:forbidigo // who restores has no context, and it cannot be given up halfway
 	_, err := s.db.IngestAndExcise(context.Background(), tables, nil, nil, span)
 	return err
 }

@@ -42,10 +42,10 @@ func (sh *Shard) NewView() *View {
 
 // Close ends the view, whose iterators must be closed. Safe to call twice.
 func (v *View) Close() error {
-	if v.err != nil {
+	if v.all == nil {
 		return nil
 	}
-	err := errors.Join(v.idle.close(), v.lookups.close())
+	err := errors.Join(v.idle.close(), v.close())
 	v.err = ErrClosed
 	v.shard.store.release()
 	return err
