@@ -14,6 +14,7 @@ import (
 
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/tenancy"
 )
 
 const (
@@ -29,6 +30,10 @@ const (
 	// pipelineAnswerBytesMax is from how many bytes of answers not yet sent a
 	// pipeline's reads wait for the caller to take some.
 	pipelineAnswerBytesMax = 16 << 20
+	// pipelineUnsentBytesMax bounds the answers not yet sent, those of writes
+	// included. They come while the shard applies, where nothing can wait: a
+	// caller that asks for so much and does not take it loses its stream.
+	pipelineUnsentBytesMax = 128 << 20
 	// pipelineMessageBytes is when an answering message is full.
 	pipelineMessageBytes = 1 << 20
 )
@@ -48,7 +53,9 @@ func (h *kvHandler) Pipeline(ctx context.Context, stream *connect.BidiStream[flo
 		sent <- err
 	}()
 	pipeline := h.kv.NewPipeline(operationTimeout, func(op *flotillav1.Operation, response proto.Message, err error) {
-		answers.add(h.resultOf(ctx, op, response, err), operationBytes(op))
+		if !answers.add(h.resultOf(ctx, op, response, err), operationBytes(op)) {
+			cancel(fmt.Errorf("%w: its answers are not taken", shards.ErrOutcomeUnknown))
+		}
 	}, answers.room)
 	err := h.receive(ctx, stream, answers, func(ops []*flotillav1.Operation) { pipeline.Start(ctx, ops) })
 	pipeline.Wait()
@@ -83,6 +90,9 @@ func (h *kvHandler) receive(
 		case message := <-messages:
 			if err := h.auth.StillValid(ctx); err != nil {
 				return err
+			}
+			if n := len(message.GetOperations()); n > pipelineOperationsMax {
+				return &tenancy.TooLargeError{Limit: "operations of a message", Value: uint64(n), Max: pipelineOperationsMax}
 			}
 			size := 0
 			for _, op := range message.GetOperations() {
@@ -147,6 +157,8 @@ type answerQueue struct {
 	// mu, and is read without it.
 	unsent atomic.Int64
 	closed bool
+	// overflowed is set once an answer was dropped: no more are kept then.
+	overflowed bool
 }
 
 func newAnswerQueue() *answerQueue {
@@ -197,10 +209,13 @@ func (q *answerQueue) wake() {
 }
 
 // add queues the answer to an operation whose request had so many bytes.
-func (q *answerQueue) add(result *flotillav1.OperationResult, requestBytes int) {
+func (q *answerQueue) add(result *flotillav1.OperationResult, requestBytes int) (kept bool) {
 	size := resultBytes(result)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.overflowed = q.overflowed || q.unsent.Load()+int64(size) > pipelineUnsentBytesMax; q.overflowed {
+		return false
+	}
 	q.bytes += size - requestBytes
 	q.unsent.Add(int64(size))
 	q.ready = append(q.ready, result)
@@ -208,6 +223,7 @@ func (q *answerQueue) add(result *flotillav1.OperationResult, requestBytes int) 
 	if len(q.ready) == 1 {
 		q.changed.Broadcast()
 	}
+	return true
 }
 
 // close lets send return once all answers are sent.

@@ -55,3 +55,18 @@ func TestSendEndsWithTheCaller(t *testing.T) {
 	q.add(largeAnswer(), 1)
 	require.ErrorIs(t, q.send(func(*flotillav1.PipelineResponse) error { return gone }), gone)
 }
+
+// The answers of writes come while a shard applies, where nothing can wait: the
+// stream of a caller that does not take them ends, and the node keeps no more.
+func TestAnswersThatNobodyTakesAreBounded(t *testing.T) {
+	t.Parallel()
+	q := newAnswerQueue()
+	kept := 0
+	for q.add(largeAnswer(), 1) {
+		kept++
+		require.LessOrEqual(t, int64(kept)*pipelineAnswerBytesMax/2, int64(pipelineUnsentBytesMax))
+	}
+	require.Positive(t, kept)
+	small := &flotillav1.OperationResult{Result: &flotillav1.OperationResult_Put{Put: &flotillav1.PutResponse{}}}
+	require.False(t, q.add(small, 1), "once one answer was dropped the stream is over")
+}

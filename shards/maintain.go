@@ -52,7 +52,7 @@ func (h *Host) boundLog(ctx context.Context, s *shard) {
 	if s.proposer.loggedBytes.Load() < h.cfg.LogBytesMax {
 		return
 	}
-	s.proposer.loggedBytes.Store(0)
+	grown := s.proposer.loggedBytes.Load()
 	option := dragonboat.SnapshotOption{OverrideCompactionOverhead: true, CompactionOverhead: logOverheadEntries}
 	request, err := h.node.RequestSnapshot(uint64(s.id), option, h.cfg.ProposeTimeout)
 	if err != nil {
@@ -62,9 +62,12 @@ func (h *Host) boundLog(ctx context.Context, s *shard) {
 	defer request.Release()
 	select {
 	case result := <-request.ResultC():
-		if result.Completed() {
-			s.metrics.snapshots.Inc()
+		if !result.Completed() {
+			h.log.Warn("log is not shortened: tried again", "shard_id", uint64(s.id))
+			return
 		}
+		s.proposer.loggedBytes.Add(-grown)
+		s.metrics.snapshots.Inc()
 	case <-ctx.Done():
 	}
 }

@@ -15,10 +15,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -61,9 +63,28 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(intercept.RequestIDHeader, id)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if err := h.serve(w, r.WithContext(ctx)); err != nil {
-		h.fail(w, r, id, err)
+	// A context does not end the reading of a body that trickles in.
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout)); err != nil {
+		h.log.Debug("no read deadline", "request_id", id, "err", err)
 	}
+	begin := time.Now()
+	err := h.recovering(w, r.WithContext(ctx))
+	reason := "ok"
+	if err != nil {
+		h.fail(w, r, id, err)
+		reason = apierr.ReasonOf(err).String()
+	}
+	h.log.Debug("http", "method", r.Method, "reason", reason, "duration", time.Since(begin), "request_id", id)
+}
+
+// recovering turns a panic into an error: one request cannot end the others.
+func (h *Handler) recovering(w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return h.serve(w, r)
 }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {

@@ -67,14 +67,14 @@ func (kv *KV) do(ctx context.Context, req Request) (proto.Message, error) {
 	var response proto.Message
 	err = kv.host.Read(ctx, a.route.Shard, a.consistency, func(v *shards.View) error {
 		var err error
-		response, err = kv.read(v, a)
+		response, err = kv.read(ctx, v, a)
 		return err
 	})
 	return response, err
 }
 
 // read answers an admitted read from a shard's state.
-func (kv *KV) read(v *shards.View, a admitted) (proto.Message, error) {
+func (kv *KV) read(ctx context.Context, v *shards.View, a admitted) (proto.Message, error) {
 	space, state, err := v.Namespace(a.route.Namespace)
 	if err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func (kv *KV) read(v *shards.View, a admitted) (proto.Message, error) {
 		return mvcc.Get(space, &state, req)
 	case *flotillav1.RangeRequest:
 		return mvcc.Range(space, &state, req, mvcc.ReadLimits{
-			KeysMax: a.limits.RangeKeysMax, BytesMax: a.limits.RequestBytesMax,
+			KeysMax: a.limits.RangeKeysMax, BytesMax: a.limits.RequestBytesMax, Interrupted: ctx.Err,
 		})
 	default:
 		return nil, fmt.Errorf("%T is not a read", a.request)

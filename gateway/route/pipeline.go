@@ -187,7 +187,7 @@ func (p *Pipeline) read(ctx context.Context, group readGroup, ops []*operation) 
 			if err := p.room(reading); err != nil {
 				return err
 			}
-			response, err := p.kv.read(v, op.admitted)
+			response, err := p.kv.read(ctx, v, op.admitted)
 			p.finish(ctx, op, response, err)
 			done++
 		}

@@ -82,7 +82,15 @@ type ReadLimits struct {
 	// BytesMax is the bytes of keys and values, with AnswerKeyBytes for each
 	// key.
 	BytesMax int
+	// Interrupted, if set, is asked every visitsBetweenAsking keys, answered or
+	// not; an error of it ends the read. Reads outside of the machine end so
+	// when their caller went away.
+	Interrupted func() error
 }
+
+// visitsBetweenAsking is how many keys a read visits before it asks whether to
+// go on: some tenths of a millisecond.
+const visitsBetweenAsking = 1024
 
 // budget is what a transaction may still cost. A nil budget is unlimited: reads
 // outside of the machine hold up nobody.

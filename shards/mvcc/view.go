@@ -16,6 +16,8 @@ type view struct {
 	revision Revision
 	// budget is what reading may cost.
 	budget *budget
+	// interrupted is ReadLimits.Interrupted.
+	interrupted func() error
 }
 
 // current is the version of a key at some revision.
@@ -57,7 +59,12 @@ func (v view) walk(start, end []byte, at Revision, descending bool, visit visitF
 }
 
 func (v view) each(it VersionIterator, visit visitFunc) error {
-	for it.Next() {
+	for visited := 1; it.Next(); visited++ {
+		if visited%visitsBetweenAsking == 0 && v.interrupted != nil {
+			if err := v.interrupted(); err != nil {
+				return err
+			}
+		}
 		stored, err := it.Value()
 		if err != nil {
 			return err

@@ -3,31 +3,33 @@ package store
 // Metrics is a moment's figures of the store. Counts are since Open.
 type Metrics struct {
 	// DiskBytes is the size of the database's files.
-	DiskBytes uint64
+	DiskBytes uint64 `json:"disk_bytes"`
 	// MemTableBytes is the memory of what is not flushed, or is being read.
-	MemTableBytes uint64
+	MemTableBytes uint64 `json:"memtable_bytes"`
 	// CacheBytes is what the block cache holds.
-	CacheBytes int64
-	// CacheHits and CacheMisses count block reads.
-	CacheHits, CacheMisses int64
+	CacheBytes int64 `json:"cache_bytes"`
+	// CacheHits counts block reads that the cache answered.
+	CacheHits int64 `json:"cache_hits"`
+	// CacheMisses counts those that it did not.
+	CacheMisses int64 `json:"cache_misses"`
 
 	// Flushes counts flushes, FlushFailures the attempts that failed.
-	Flushes       int64
-	FlushFailures uint64
+	Flushes       int64  `json:"flushes"`
+	FlushFailures uint64 `json:"flush_failures"`
 	// FlushedBytes is what flushes wrote.
-	FlushedBytes uint64
+	FlushedBytes uint64 `json:"flushed_bytes"`
 
 	// Compactions counts compactions, CompactedBytes what they wrote.
-	Compactions    int64
-	CompactedBytes uint64
+	Compactions    int64  `json:"compactions"`
+	CompactedBytes uint64 `json:"compacted_bytes"`
 	// CompactionDebtBytes estimates what is to be compacted for the tree to be
 	// in shape.
-	CompactionDebtBytes uint64
+	CompactionDebtBytes uint64 `json:"compaction_debt_bytes"`
 
 	// ReadAmplification is in how many places a read must look at worst.
-	ReadAmplification int
+	ReadAmplification int `json:"read_amplification"`
 	// WriteStalls counts how often writers had to wait for the disk.
-	WriteStalls uint64
+	WriteStalls uint64 `json:"write_stalls"`
 }
 
 // Metrics returns the figures of the moment; all are zero once it is closed.

@@ -78,7 +78,8 @@ type KVServiceClient interface {
 	Compact(context.Context, *v1.CompactRequest) (*v1.CompactResponse, error)
 	// Batch runs independent operations. Each has its own answer or error, at
 	// its own place in the list; order is kept per key and nothing else is
-	// promised.
+	// promised. Reads whose answers do not fit any more, at about 16 MiB in all,
+	// are refused with TOO_LARGE.
 	Batch(context.Context, *v1.BatchRequest) (*v1.BatchResponse, error)
 	// Pipeline is a long-lived stream of batches. Operations are answered as
 	// they complete, in any order, and are matched by `id`; order is kept per
@@ -268,7 +269,8 @@ type KVServiceHandler interface {
 	Compact(context.Context, *v1.CompactRequest) (*v1.CompactResponse, error)
 	// Batch runs independent operations. Each has its own answer or error, at
 	// its own place in the list; order is kept per key and nothing else is
-	// promised.
+	// promised. Reads whose answers do not fit any more, at about 16 MiB in all,
+	// are refused with TOO_LARGE.
 	Batch(context.Context, *v1.BatchRequest) (*v1.BatchResponse, error)
 	// Pipeline is a long-lived stream of batches. Operations are answered as
 	// they complete, in any order, and are matched by `id`; order is kept per
