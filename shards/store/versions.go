@@ -25,15 +25,15 @@ func findVersion(it *pebble.Iterator, key []byte) (rev mvcc.Revision, ok bool, e
 
 var errNotAVersion = errors.New("a row among versions is not one")
 
-// stepsBeforeSeek is how many versions that are too new are stepped over
-// before it is cheaper to seek. A key with thousands costs one seek.
+// stepsBeforeSeek is how many versions of a key are stepped over before it is
+// cheaper to seek. A key with thousands costs one seek.
 const stepsBeforeSeek = 2
 
-// versionIterator implements mvcc.VersionIterator.
+// versionIterator implements mvcc.VersionIterator. Keys in reverse order are
+// versionsDown's.
 type versionIterator struct {
 	scan
-	at         mvcc.Revision
-	descending bool
+	at mvcc.Revision
 
 	key  []byte // of the present version; shares the iterator's bytes
 	rev  mvcc.Revision
@@ -42,12 +42,12 @@ type versionIterator struct {
 
 func newVersionIterator(
 	from scanner, shard uint32, ns tenancy.NamespaceID, start, end []byte, at mvcc.Revision, descending bool,
-) *versionIterator {
-	return &versionIterator{
-		scan:       rangeScan(from, shard, ns, machine.TableVersions, start, end),
-		at:         at,
-		descending: descending,
+) mvcc.VersionIterator {
+	v := versionIterator{scan: rangeScan(from, shard, ns, machine.TableVersions, start, end), at: at}
+	if descending {
+		return &versionsDown{versionIterator: v}
 	}
+	return &v
 }
 
 // Next implements mvcc.VersionIterator.
@@ -55,13 +55,6 @@ func (v *versionIterator) Next() bool {
 	if v.it == nil {
 		return false
 	}
-	if v.descending {
-		return v.nextDown()
-	}
-	return v.nextUp()
-}
-
-func (v *versionIterator) nextUp() bool {
 	var valid bool
 	if v.begun {
 		valid = v.it.NextPrefix()
@@ -85,48 +78,20 @@ func (v *versionIterator) nextUp() bool {
 	return false
 }
 
-// nextDown comes to each key at its oldest version and seeks the wanted one:
-// going backwards over the versions between could be thousands of steps.
-func (v *versionIterator) nextDown() bool {
-	var valid bool
-	if v.begun {
-		valid = v.it.SeekLT(v.prefix())
-	} else {
-		v.begun = true
-		valid = v.it.Last()
-	}
-	for valid {
-		if !v.load() {
-			return v.fail(errNotAVersion)
-		}
-		if v.rev > v.at { // and so are all others of the key
-			valid = v.it.SeekLT(v.prefix())
-			continue
-		}
-		if !v.it.SeekGE(v.versionAt()) {
-			return false
-		}
-		if !v.load() {
-			return v.fail(errNotAVersion)
-		}
-		return true
-	}
-	return false
-}
-
+// load takes the iterator's key apart.
 func (v *versionIterator) load() (ok bool) {
 	v.key, v.rev, ok = decodeVersion(v.it.Key())
 	return ok
 }
 
-// prefix is the present key's prefix, before all its versions.
+// prefix is the prefix of the iterator's key, before all its versions.
 func (v *versionIterator) prefix() []byte {
 	k := v.it.Key()
 	v.seek = append(v.seek[:0], k[:splitKey(k)]...)
 	return v.seek
 }
 
-// versionAt is the wanted version of the present key.
+// versionAt is the wanted version of the iterator's key.
 func (v *versionIterator) versionAt() []byte {
 	v.seek = appendRevision(v.prefix(), v.at)
 	return v.seek
