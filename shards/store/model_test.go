@@ -193,7 +193,10 @@ func (m *model) write(t *rapid.T, b *Batch) {
 	key, rev := modelKey().Draw(t, "key"), modelRevision().Draw(t, "revision")
 	sub := uint32(rapid.IntRange(0, 2).Draw(t, "sub"))
 	table := rapid.SampledFrom(modelTables).Draw(t, "table")
-	value := rapid.SampledFrom([]string{"", "x", "y", "z", strings.Repeat("large", rememberedValueBytesMax/4)}).Draw(t, "value")
+	value := rapid.SampledFrom([]string{"", "x", "y", "z"}).Draw(t, "value")
+	if rapid.IntRange(0, 19).Draw(t, "large") == 0 {
+		value = strings.Repeat("v", rememberedValueBytesMax+1)
+	}
 	w := b.Namespace(ns)
 	switch rapid.IntRange(0, 7).Draw(t, "write") {
 	case 0, 1, 2:
