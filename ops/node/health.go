@@ -11,6 +11,9 @@ import (
 // Ready implements gateway.Health: a shard without a leader, or a full disk,
 // makes the node less than ready.
 func (n *Node) Ready() error {
+	if !n.serving.Load() {
+		return errors.New("the node is starting or stopping")
+	}
 	for _, s := range n.host.Status() {
 		if s.Leader == 0 {
 			return &shards.NotLeaderError{Shard: s.Shard}
@@ -33,6 +36,9 @@ type status struct {
 
 // Status implements gateway.Health.
 func (n *Node) Status() any {
+	if !n.serving.Load() {
+		return status{NodeID: n.dir.Identity().NodeID, UptimeSeconds: time.Since(n.started).Seconds()}
+	}
 	return status{
 		NodeID: n.dir.Identity().NodeID, UptimeSeconds: time.Since(n.started).Seconds(),
 		ReadOnly: n.host.ReadOnly(), Shards: n.host.Status(), Store: n.store.Metrics(),

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,8 +42,10 @@ type Node struct {
 	catalog  *catalog.Catalog
 	api, ops net.Listener
 	server   *gateway.Server
-	opsHTTP  *http.Server
 	started  time.Time
+	// serving is whether all parts run: before and after, the operators' port
+	// tells of a node that starts or stops.
+	serving  atomic.Bool
 	failed   chan error // the first fault that ends the node
 	failOnce sync.Once
 }
@@ -67,6 +70,7 @@ func Run(ctx context.Context, cfg Config, ready func(context.Context, *Node) err
 	for _, part := range []func(context.Context) (func() error, error){
 		n.openDirectory, // first: it says whether this process may touch the data
 		n.listen,        // a taken port is told before any work is done
+		n.serveOps,
 		n.openStore,
 		n.startShards,
 		n.startCatalog,
@@ -216,28 +220,37 @@ func (n *Node) background(ctx context.Context, run func(context.Context) error) 
 	}
 }
 
+// serveOps serves the operators' port from the start, so that a probe is told
+// that the node is starting while it replays its log.
+func (n *Node) serveOps(context.Context) (func() error, error) {
+	server := &http.Server{Handler: gateway.OpsHandler(n, n.metrics), ReadHeaderTimeout: 10 * time.Second}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := server.Serve(n.ops); !errors.Is(err, http.ErrServerClosed) {
+			n.fail(fmt.Errorf("serve the operators' port: %w", err))
+		}
+	})
+	return func() error {
+		err := server.Close()
+		serving.Wait()
+		return err
+	}, nil
+}
+
 func (n *Node) serve(ctx context.Context) (func() error, error) {
 	n.server = gateway.New(n.cfg.Gateway, n.host, n.catalog, n.metrics, n.cfg.Log)
-	n.opsHTTP = &http.Server{
-		Handler: gateway.OpsHandler(n, n.metrics), ReadHeaderTimeout: 10 * time.Second,
-	}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := n.server.Serve(n.api); err != nil {
 			n.fail(err)
 		}
 	})
-	serving.Go(func() {
-		if err := n.opsHTTP.Serve(n.ops); !errors.Is(err, http.ErrServerClosed) {
-			n.fail(fmt.Errorf("serve the operators' port: %w", err))
-		}
-	})
+	n.serving.Store(true)
 	return func() error {
+		n.serving.Store(false)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
-		// The API first: while its last requests are answered, operators can
-		// still look.
-		err := errors.Join(n.server.Stop(ctx), n.opsHTTP.Close())
+		err := n.server.Stop(ctx)
 		serving.Wait()
 		return err
 	}, nil
