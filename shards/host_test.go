@@ -104,7 +104,9 @@ func (n *node) put(ns uint64, key, value string) uint64 {
 	n.t.Helper()
 	response, err := n.host.Propose(n.t.Context(), dataShard, "tenant", putCommand(ns, key, value))
 	require.NoError(n.t, err)
-	return response.(*flotillav1.PutResponse).GetRevision()
+	put, ok := response.(*flotillav1.PutResponse)
+	require.True(n.t, ok)
+	return put.GetRevision()
 }
 
 func (n *node) get(ns uint64, key string) *flotillav1.KeyValue {
@@ -146,7 +148,7 @@ func TestAppliedIndexIsShownAsItIs(t *testing.T) {
 	before := shown()
 	require.Positive(t, before, "whether or not somebody asked for the status")
 	n.put(100, "k", "w")
-	require.Equal(t, before+1, shown())
+	require.InDelta(t, before+1, shown(), 0)
 }
 
 func TestConcurrentWritesAreAllThereAlsoAfterARestart(t *testing.T) {

@@ -23,12 +23,11 @@ import (
 
 // fakeHost notes what reaches the shards, and answers when the test says so.
 type fakeHost struct {
-	mu      sync.Mutex
-	begun   []string // "put a", "get"
-	calls   []*shards.Call
-	reads   []chan struct{}
-	refuse  error
-	release chan struct{}
+	mu     sync.Mutex
+	begun  []string // "put a", "get"
+	calls  []*shards.Call
+	reads  []chan struct{}
+	refuse error
 }
 
 var errReadEnded = errors.New("the read was ended by the test")

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write testdata/help.txt anew") //nolint:gochecknoglobals // a test's flag
+var update = flag.Bool("update", false, "write testdata/help.txt anew")
 
 // The help of every command is a golden file: a change of a flag or a word is
 // seen in review. Run `go test ./ops/cli -update` after one that is meant.

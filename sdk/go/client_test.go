@@ -264,7 +264,8 @@ func TestRangeGoesOnAtTheRevisionOfItsFirstPart(t *testing.T) {
 	}
 	require.Equal(t, []string{"a", "b", "c"}, keys)
 	require.EqualValues(t, 9, s.operations()[1].GetRange().GetRevision())
-	for range kv.Range(t.Context(), flotilla.AllKeys(), nil) {
+	for _, err := range kv.Range(t.Context(), flotilla.AllKeys(), nil) {
+		require.NoError(t, err)
 		break
 	}
 	require.Len(t, s.operations(), 3, "a loop that is broken off asks for no more")

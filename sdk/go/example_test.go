@@ -29,7 +29,7 @@ type devNode struct {
 	APIKey  string `json:"api_key"`
 }
 
-var exampleNode devNode //nolint:gochecknoglobals // examples take no arguments
+var exampleNode devNode
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -43,11 +43,11 @@ func (n *devNode) start() error {
 		return err
 	}
 	binary := filepath.Join(n.dir, "flotilla")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../ops/cmd/flotilla").CombinedOutput(); err != nil { //nolint:noctx // bounded by the test's own timeout
+	if out, err := exec.Command("go", "build", "-o", binary, "../../ops/cmd/flotilla").CombinedOutput(); err != nil {
 		return fmt.Errorf("build the node: %w: %s", err, out)
 	}
 	data := filepath.Join(n.dir, "data")
-	n.process = exec.Command(binary, "dev", "--data-dir", data, "--listen-api", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0") //nolint:noctx,gosec // ended by TestMain
+	n.process = exec.Command(binary, "dev", "--data-dir", data, "--listen-api", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0")
 	n.process.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(n.dir, "config"))
 	n.process.Stderr = os.Stderr
 	out, err := n.process.StdoutPipe()
@@ -195,8 +195,7 @@ func ExampleKV_Compact() {
 		return
 	}
 	_, err := kv.Get(ctx, "k", &flotilla.GetOptions{Revision: put.Revision - 1})
-	var compacted *flotilla.CompactedError
-	if errors.As(err, &compacted) {
+	if compacted, ok := errors.AsType[*flotilla.CompactedError](err); ok {
 		fmt.Println("readable from revision", compacted.CompactRevision)
 	}
 	// Output: readable from revision 3

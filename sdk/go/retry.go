@@ -49,7 +49,7 @@ func connectionLost(e *Error) bool {
 	if errors.Is(e.cause, context.Canceled) || errors.Is(e.cause, context.DeadlineExceeded) || errors.Is(e.cause, ErrClosed) {
 		return false
 	}
-	switch e.Code { //nolint:exhaustive // the others are answers
+	switch e.Code {
 	case connect.CodeUnavailable, connect.CodeUnknown, connect.CodeInternal, connect.CodeCanceled, connect.CodeDataLoss:
 		return true
 	default:

@@ -51,12 +51,12 @@ func (s *shard) entry(timeMS uint64, commands ...*internalv1.Command) []machine.
 	return results
 }
 
-func encodeEntry(t testing.TB, timeMS uint64, commands ...*internalv1.Command) []byte {
-	t.Helper()
+func encodeEntry(tb testing.TB, timeMS uint64, commands ...*internalv1.Command) []byte {
+	tb.Helper()
 	entry := machine.AppendHeader(nil, machine.Header{TimeMS: timeMS})
 	for _, c := range commands {
 		encoded, err := proto.Marshal(c)
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		entry = machine.AppendCommand(entry, encoded)
 	}
 	return entry

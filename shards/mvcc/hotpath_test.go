@@ -102,11 +102,11 @@ func BenchmarkCompareAndSwapAlone(bm *testing.B) {
 }
 
 // benchmarkSpace has 1000 keys of 256 bytes.
-func benchmarkSpace(bm *testing.B) *space {
-	bm.Helper()
+func benchmarkSpace(b *testing.B) *space {
+	b.Helper()
 	s := newSpace()
 	for i := range 1000 {
-		s.put(bm, &flotillav1.PutRequest{Key: fmt.Appendf(nil, "config/service/%04d", i), Value: make([]byte, 256)})
+		s.put(b, &flotillav1.PutRequest{Key: fmt.Appendf(nil, "config/service/%04d", i), Value: make([]byte, 256)})
 	}
 	return s
 }

@@ -35,6 +35,7 @@ import (
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		t.Helper()
 		t.Parallel()
 		s := &scenario{store: mvcctest.NewStore(), hooks: mvcctest.NewHooks(7), state: mvcc.NewState()}
 		s.hooks.Tokens["deploy"] = 3
