@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -104,7 +105,11 @@ func (d *Dir) Identity() Identity { return d.identity }
 // Close gives the directory back. It is called after everything that writes
 // into it has stopped.
 func (d *Dir) Close() error {
-	if err := d.lock.Close(); err != nil {
+	// Closing the file is not enough: a process that is being started at this
+	// moment has a copy of it until it executes its program, and with the copy
+	// the lock.
+	err := syscall.Flock(int(d.lock.Fd()), syscall.LOCK_UN)
+	if err := errors.Join(err, d.lock.Close()); err != nil {
 		return fmt.Errorf("unlock the data directory: %w", err)
 	}
 	return nil
