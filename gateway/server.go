@@ -36,9 +36,6 @@ type Config struct {
 	StreamsMax int
 }
 
-// Host is what the gateway needs of the node's shards.
-type Host interface{ route.Host }
-
 // A Server serves the API.
 type Server struct {
 	http     *http.Server
@@ -48,7 +45,7 @@ type Server struct {
 }
 
 // New makes the API's server.
-func New(cfg Config, host Host, cat *catalog.Catalog, reg prometheus.Registerer, log *slog.Logger) *Server {
+func New(cfg Config, host route.Host, cat *catalog.Catalog, reg prometheus.Registerer, log *slog.Logger) *Server {
 	cfg.Limits = cfg.Limits.WithDefaults()
 	s := &Server{log: log, stopping: make(chan struct{})}
 	authenticator := intercept.NewAuthenticator(cat, cfg.Limits)

@@ -12,9 +12,6 @@ import (
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
-// DefaultNamespace is meant when a request names none.
-const DefaultNamespace = "default"
-
 // admitted is a request that may be run, and where.
 type admitted struct {
 	tenant  tenancy.TenantID
@@ -34,7 +31,7 @@ func (kv *KV) admit(ctx context.Context, req Request) (admitted, error) {
 	}
 	namespace := req.GetNamespace()
 	if namespace == "" {
-		namespace = DefaultNamespace
+		namespace = tenancy.DefaultNamespace
 	}
 	if err := tenancy.ValidateName("namespace", namespace); err != nil {
 		return admitted{}, err

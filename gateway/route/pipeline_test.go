@@ -167,7 +167,7 @@ func TestOrderIsKeptWhetherOrNotTheNamespaceIsNamed(t *testing.T) {
 		host := &fakeHost{}
 		p := newPipeline(host)
 		named := get(2, "a")
-		named.GetGet().Namespace = route.DefaultNamespace
+		named.GetGet().Namespace = tenancy.DefaultNamespace
 		p.Start(asTenant(t.Context(), tenancy.FullAccess()), []*flotillav1.Operation{put(1, "a"), named})
 		synctest.Wait()
 		require.Equal(t, []string{"put a"}, host.seen(), "both are of the default namespace")

@@ -26,7 +26,7 @@ import (
 const devTenant tenancy.TenantID = "dev"
 
 const (
-	devNamespace = "default"
+	devNamespace = tenancy.DefaultNamespace
 	devFile      = "dev.json"
 )
 

@@ -60,8 +60,8 @@ func (s *replicaSet) open(dir string) error {
 	return nil
 }
 
-// MarkReplica records, durably, that the replica is started here. It is called
-// before the replica is started for the first time.
+// MarkReplica records, durably, that the replica was started here. It is called
+// once the replica's log exists: a mark without a log says that the log was lost.
 func (d *Dir) MarkReplica(shard shards.ShardID, replica uint64) error {
 	s := &d.replicas
 	s.mu.Lock()
