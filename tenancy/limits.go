@@ -52,12 +52,6 @@ func (l Limits) Proto() *flotillav1.Limits {
 	}
 }
 
-// CheckRequest refuses a request of so many encoded bytes with a
-// *TooLargeError.
-func (l Limits) CheckRequest(bytes int) error {
-	return checkSize("request_bytes_max", bytes, l.RequestBytesMax)
-}
-
 // CheckBatch refuses a batch of so many operations with a *TooLargeError.
 func (l Limits) CheckBatch(operations int) error {
 	return checkSize("batch_operations_max", operations, l.BatchOperationsMax)

@@ -46,10 +46,8 @@ func TestLimitsProto(t *testing.T) {
 
 func TestLimitsChecks(t *testing.T) {
 	t.Parallel()
-	limits := tenancy.Limits{RequestBytesMax: 10, BatchOperationsMax: 2, NamespacesMax: 3}
+	limits := tenancy.Limits{BatchOperationsMax: 2, NamespacesMax: 3}
 
-	require.NoError(t, limits.CheckRequest(10))
-	require.Equal(t, &tenancy.TooLargeError{Limit: "request_bytes_max", Value: 11, Max: 10}, limits.CheckRequest(11))
 	require.NoError(t, limits.CheckBatch(2))
 	require.Equal(t, &tenancy.TooLargeError{Limit: "batch_operations_max", Value: 3, Max: 2}, limits.CheckBatch(3))
 	require.NoError(t, limits.CheckNamespaces(1, 2))

@@ -1,13 +1,10 @@
 package tenancy
 
-import (
-	"context"
-	"sync/atomic"
-)
+import "context"
 
 // Principal is who makes a request: what a credential was found to stand for.
 // It is shared by all requests and streams of the credential, so it is not
-// changed once it is made, but for being revoked.
+// changed once it is made.
 type Principal struct {
 	// Tenant is whose data the request is about. It comes from the
 	// credential alone, never from the request (T1).
@@ -18,25 +15,14 @@ type Principal struct {
 	Permissions Permissions
 	// Limits are the tenant's limits when the credential was read.
 	Limits Limits
-
-	revoked atomic.Bool
 }
 
-// Revoke ends the credential for everybody who holds this principal.
-func (p *Principal) Revoke() { p.revoked.Store(true) }
-
-// Revoked says whether the credential has ended. Streams outlive the moment at
-// which they were authenticated: they ask before each operation.
-func (p *Principal) Revoked() bool { return p.revoked.Load() }
-
 // Check returns nil when the principal may do the action to all keys of the
-// span, ErrUnauthenticated when it was revoked, and otherwise
-// ErrPermissionDenied.
+// span, and otherwise ErrPermissionDenied. Whether the credential still holds is
+// not its question: streams, which outlive the moment at which they were
+// authenticated, ask the catalog.
 func (p *Principal) Check(action Action, namespace string, keys Span) error {
-	switch {
-	case p.Revoked():
-		return ErrUnauthenticated
-	case !p.Permissions.Allow(action, namespace, keys):
+	if !p.Permissions.Allow(action, namespace, keys) {
 		return ErrPermissionDenied
 	}
 	return nil

@@ -27,8 +27,4 @@ func TestPrincipalCheck(t *testing.T) {
 	}
 	require.NoError(t, principal.Check(tenancy.ActionRead, "default", tenancy.AllKeys()))
 	require.ErrorIs(t, principal.Check(tenancy.ActionWrite, "default", tenancy.AllKeys()), tenancy.ErrPermissionDenied)
-
-	principal.Revoke()
-	require.True(t, principal.Revoked())
-	require.ErrorIs(t, principal.Check(tenancy.ActionRead, "default", tenancy.AllKeys()), tenancy.ErrUnauthenticated)
 }
