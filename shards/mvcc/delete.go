@@ -59,7 +59,7 @@ func (d *deletion) collect(req *flotillav1.DeleteRequest) error {
 		}
 		return v.walk(start, end, v.revision, false, d.visit)
 	}
-	cur, err := lookup(v.r, req.GetKey(), v.revision)
+	cur, err := d.present(req.GetKey(), v.revision)
 	if err != nil {
 		return err
 	}
@@ -72,6 +72,15 @@ func (d *deletion) collect(req *flotillav1.DeleteRequest) error {
 	return d.remove(req.GetKey(), cur)
 }
 
+// present finds a key's newest version, with its value only if the answer
+// shows it.
+func (d *deletion) present(key []byte, newest Revision) (current, error) {
+	if d.answerKeys {
+		return lookup(&d.txn.set, key, newest)
+	}
+	return lookupHead(&d.txn.set, key)
+}
+
 // visit removes one key of a range.
 func (d *deletion) visit(key []byte, cur current) (more bool, err error) {
 	if err := d.txn.budget.remove(key); err != nil {
@@ -82,7 +91,7 @@ func (d *deletion) visit(key []byte, cur current) (more bool, err error) {
 
 // remove plans a tombstone; it keeps key, and nothing of cur's value.
 func (d *deletion) remove(key []byte, cur current) error {
-	d.txn.change.removed(key, cur.Value)
+	d.txn.change.removed(key, cur.valueBytes)
 	d.writes = append(d.writes, write{key: key, stored: d.txn.tombstone, leaseFrom: cur.Lease})
 	if !d.answerKeys {
 		return nil

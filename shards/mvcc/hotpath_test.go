@@ -13,7 +13,12 @@ import (
 // counted counts the calls of each kind.
 type counted struct {
 	mvcc.Writer
-	version, putVersion, putEvent, other int
+	head, version, putVersion, putEvent, other int
+}
+
+func (c *counted) Head(key []byte) (mvcc.Head, error) {
+	c.head++
+	return c.Writer.Head(key)
 }
 
 func (c *counted) Version(key []byte, at mvcc.Revision) (mvcc.Revision, []byte, bool, error) {
@@ -37,21 +42,24 @@ func (c *counted) PutEvent(rev mvcc.Revision, sub uint32, key []byte) error {
 }
 
 // TestPutCallsStorageThrice holds the most frequent request to its cost,
-// whatever its options are.
+// whatever its options are: the value before is read only if it is needed.
 func TestPutCallsStorageThrice(t *testing.T) {
 	t.Parallel()
 	s := newSpace()
 	s.put(t, &flotillav1.PutRequest{Key: b("a"), Value: b("1"), Lease: 7})
 	w := &counted{Writer: s.store}
-	for i, req := range []*flotillav1.PutRequest{
-		{Key: b("new")},
-		{Key: b("a"), PrevKv: true},
-		{Key: b("a"), IgnoreValue: true},
-		{Key: b("a"), IgnoreLease: true, Precondition: &flotillav1.Precondition{MustExist: true}},
+	for i, test := range []struct {
+		req           *flotillav1.PutRequest
+		head, version int
+	}{
+		{&flotillav1.PutRequest{Key: b("new")}, 1, 0},
+		{&flotillav1.PutRequest{Key: b("a"), IgnoreLease: true, Precondition: &flotillav1.Precondition{MustExist: true}}, 2, 0},
+		{&flotillav1.PutRequest{Key: b("a"), PrevKv: true}, 2, 1},
+		{&flotillav1.PutRequest{Key: b("a"), IgnoreValue: true}, 2, 2},
 	} {
-		_, err := mvcc.Put(w, &s.state, s.hooks, req)
+		_, err := mvcc.Put(w, &s.state, s.hooks, test.req)
 		require.NoError(t, err)
-		require.Equal(t, counted{Writer: s.store, version: i + 1, putVersion: i + 1, putEvent: i + 1}, *w)
+		require.Equal(t, counted{Writer: s.store, head: test.head, version: test.version, putVersion: i + 1, putEvent: i + 1}, *w)
 	}
 }
 

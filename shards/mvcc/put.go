@@ -17,7 +17,7 @@ func Put(w Writer, st *State, h Hooks, req *flotillav1.PutRequest) (*flotillav1.
 		return nil, err
 	}
 	key, revision := req.GetKey(), st.Revision+1
-	prev, err := lookup(w, key, st.Revision)
+	prev, err := replaced(w, req, st.Revision)
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +52,15 @@ func checkPutHooks(h Hooks, req *flotillav1.PutRequest) error {
 	return h.CheckLease(req.GetLease())
 }
 
+// replaced finds the version that a put replaces; its value only if the put
+// needs it, because the rest is found without reading storage, mostly.
+func replaced(r headReader, req *flotillav1.PutRequest, newest Revision) (current, error) {
+	if req.GetPrevKv() || req.GetIgnoreValue() {
+		return lookup(r, req.GetKey(), newest)
+	}
+	return lookupHead(r, req.GetKey())
+}
+
 // putPlan is what a put will do.
 type putPlan struct {
 	stored             []byte // the encoded version
@@ -60,8 +69,8 @@ type putPlan struct {
 	response           *flotillav1.PutResponse
 }
 
-// planPut works out what a put at revision does to the key's current version.
-// Nothing in the plan shares prev's value.
+// planPut works out what a put at revision does to the key's current version,
+// which replaced found. Nothing in the plan shares prev's value.
 func planPut(req *flotillav1.PutRequest, prev current, revision Revision) (putPlan, error) {
 	if err := checkPrecondition(req.GetPrecondition(), prev); err != nil {
 		return putPlan{}, err
@@ -87,11 +96,11 @@ func planPut(req *flotillav1.PutRequest, prev current, revision Revision) (putPl
 		response:  &flotillav1.PutResponse{Revision: uint64(revision)},
 	}
 	if prev.exists {
-		p.change.removed(req.GetKey(), prev.Value)
+		p.change.removed(req.GetKey(), prev.valueBytes)
 		if req.GetPrevKv() {
 			p.response.PrevKv = copyVersion(req.GetKey(), prev)
 		}
 	}
-	p.change.created(req.GetKey(), next.Value)
+	p.change.created(req.GetKey(), len(next.Value))
 	return p, nil
 }

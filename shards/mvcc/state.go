@@ -43,15 +43,15 @@ type counters struct {
 }
 
 // created counts a key that did not exist.
-func (c *counters) created(key, value []byte) {
+func (c *counters) created(key []byte, valueBytes int) {
 	c.keys++
-	c.bytes += int64(len(key) + len(value))
+	c.bytes += int64(len(key) + valueBytes)
 }
 
 // removed counts a key that exists no more.
-func (c *counters) removed(key, value []byte) {
+func (c *counters) removed(key []byte, valueBytes int) {
 	c.keys--
-	c.bytes -= int64(len(key) + len(value))
+	c.bytes -= int64(len(key) + valueBytes)
 }
 
 // add counts another change.

@@ -58,7 +58,12 @@ type EventIterator interface {
 // slices that it is given.
 type Writer interface {
 	Reader
-	// PutVersion stores a version. Each (key, rev) is stored at most once.
+	// Head returns what is known of key's newest stored version without
+	// reading its value: all that a put needs of the version before it. It is
+	// the zero Head when there is none, or a tombstone.
+	Head(key []byte) (Head, error)
+	// PutVersion stores a version, which is newer than those of the key that
+	// were stored before.
 	PutVersion(key []byte, rev Revision, value []byte) error
 	// DeleteVersion removes a stored version.
 	DeleteVersion(key []byte, rev Revision) error

@@ -125,8 +125,7 @@ func (t *txn) put(req *flotillav1.PutRequest) (*flotillav1.PutResponse, error) {
 	if err := checkPutHooks(t.hooks, req); err != nil {
 		return nil, err
 	}
-	v := t.view()
-	prev, err := lookup(v.r, req.GetKey(), v.revision)
+	prev, err := replaced(&t.set, req, t.view().revision)
 	if err != nil {
 		return nil, err
 	}

@@ -43,6 +43,33 @@ type Version struct {
 	Value []byte
 }
 
+// Head is what a key's newest version is, but for its value.
+type Head struct {
+	// Exists says whether the key does; all else is zero otherwise.
+	Exists bool
+	// ModRevision is the version's own revision.
+	ModRevision Revision
+	// CreateRevision, Version and Lease are the version's.
+	CreateRevision Revision
+	Version        uint64
+	Lease          int64
+	// ValueBytes is the size of the value.
+	ValueBytes int
+}
+
+// HeadOf is the head of a key whose newest version is the stored one. Its error
+// is ErrCorruptVersion, wrapped.
+func HeadOf(mod Revision, stored []byte) (Head, error) {
+	v, err := DecodeVersion(stored)
+	if err != nil || v.Tombstone {
+		return Head{}, err
+	}
+	return Head{
+		Exists: true, ModRevision: mod, CreateRevision: v.CreateRevision,
+		Version: v.Version, Lease: v.Lease, ValueBytes: len(v.Value),
+	}, nil
+}
+
 // KeyValue is the version as the API shows it. It shares key and the value's
 // bytes.
 func (v Version) KeyValue(key []byte, mod Revision) *flotillav1.KeyValue {

@@ -27,6 +27,8 @@ type current struct {
 	exists bool
 	// mod is the key's mod_revision.
 	mod Revision
+	// valueBytes is the size of the value, also if that was not read.
+	valueBytes int
 }
 
 // lookup finds the version of key at a readable revision. Its value is valid
@@ -40,7 +42,27 @@ func lookup(r versionReader, key []byte, at Revision) (current, error) {
 	if err != nil || v.Tombstone {
 		return current{}, err
 	}
-	return current{Version: v, exists: true, mod: mod}, nil
+	return current{Version: v, exists: true, mod: mod, valueBytes: len(v.Value)}, nil
+}
+
+// headReader finds a key's newest version with or without its value.
+type headReader interface {
+	versionReader
+	Head(key []byte) (Head, error)
+}
+
+// lookupHead finds the newest version of key, without its value.
+func lookupHead(r headReader, key []byte) (current, error) {
+	h, err := r.Head(key)
+	if err != nil || !h.Exists {
+		return current{}, err
+	}
+	return current{
+		Version:    Version{CreateRevision: h.CreateRevision, Version: h.Version, Lease: h.Lease},
+		exists:     true,
+		mod:        h.ModRevision,
+		valueBytes: h.ValueBytes,
+	}, nil
 }
 
 // visitFunc sees one existing key of a range. Its arguments are valid until it
@@ -79,7 +101,9 @@ func (v view) each(it VersionIterator, visit visitFunc) error {
 		if err := v.budget.visit(); err != nil {
 			return err
 		}
-		more, err := visit(it.Key(), current{Version: version, exists: true, mod: it.Revision()})
+		more, err := visit(it.Key(), current{
+			Version: version, exists: true, mod: it.Revision(), valueBytes: len(version.Value),
+		})
 		if err != nil || !more {
 			return err
 		}

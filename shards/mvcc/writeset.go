@@ -19,7 +19,7 @@ type write struct {
 // Invariant: no key is in it twice. CheckTxn refuses a path that puts a key
 // twice, or puts and deletes it; a key that was deleted cannot be deleted again.
 type writeSet struct {
-	base     Reader
+	base     Writer
 	revision Revision
 	// writes are in the order in which they happened: an event's place among
 	// those of its revision.
@@ -39,6 +39,16 @@ func (s *writeSet) Version(key []byte, at Revision) (Revision, []byte, bool, err
 		}
 	}
 	return s.base.Version(key, at)
+}
+
+// Head implements headReader.
+func (s *writeSet) Head(key []byte) (Head, error) {
+	if len(s.writes) > 0 {
+		if i, ok := s.find(key); ok {
+			return HeadOf(s.revision, s.at(i).stored)
+		}
+	}
+	return s.base.Head(key)
 }
 
 // Versions implements versionReader.

@@ -46,7 +46,8 @@ type Batch struct {
 	merged    *pebble.Iterator // over the committed state and the indexed batch, for lookups
 	idle      idleScans        // likewise, for scans
 
-	err error // why the batch cannot be used
+	visible bool  // it was committed
+	err     error // why the batch cannot be used
 }
 
 // batchMemory is what a closed batch leaves to the next one: an overlay grows
@@ -96,6 +97,7 @@ func (b *Batch) Commit() error {
 	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
+	b.visible = true
 	s.flusher.commits.Add(1)
 	if uint64(bytes) >= s.cfg.MemTableBytes/4*3 {
 		return s.flusher.begin() // before Pebble does, which would not drop recents
@@ -124,6 +126,9 @@ func (b *Batch) Close() error {
 	err = errors.Join(err, b.writes.Close())
 	if b.plain != nil {
 		err = errors.Join(err, b.plain.Close())
+	}
+	if !b.visible {
+		b.forgetHeads()
 	}
 	s := b.shard.store
 	b.overlay.reset()

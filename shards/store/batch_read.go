@@ -2,9 +2,11 @@ package store
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -83,6 +85,29 @@ type namespaceBatch struct {
 
 var _ mvcc.Writer = (*namespaceBatch)(nil)
 
+// Head implements mvcc.Writer.
+func (n *namespaceBatch) Head(key []byte) (mvcc.Head, error) {
+	b := n.b
+	if b.err != nil {
+		return mvcc.Head{}, b.err
+	}
+	heads := b.shard.store.heads
+	b.key = appendRow(b.key[:0], b.shard.number, n.ns, machine.TableVersions, key)
+	known := heads.key(b.key, b.hash(b.key))
+	if head, ok := heads.find(known); ok {
+		return head, nil
+	}
+	rev, stored, ok, err := n.Version(key, math.MaxUint64)
+	if err != nil || !ok {
+		return mvcc.Head{}, err
+	}
+	head, err := mvcc.HeadOf(rev, stored)
+	if err == nil {
+		heads.keep(known, head)
+	}
+	return head, err
+}
+
 // Version implements mvcc.Reader.
 func (n *namespaceBatch) Version(key []byte, at mvcc.Revision) (mvcc.Revision, []byte, bool, error) {
 	b := n.b
@@ -137,7 +162,10 @@ func (n *namespaceBatch) PutVersion(key []byte, rev mvcc.Revision, value []byte)
 	k := appendVersion(op.Key[:0], b.shard.number, n.ns, key, rev)
 	copy(op.Value, value)
 	prefix := k[:len(k)-versionSuffixBytes]
-	b.overlay.putVersion(b.hash(prefix), prefix, rev, op.Value)
+	hash := b.hash(prefix)
+	if b.overlay.putVersion(hash, prefix, rev, op.Value) {
+		b.noteHead(hash, prefix, rev, op.Value)
+	}
 	return op.Finish()
 }
 
@@ -150,8 +178,29 @@ func (n *namespaceBatch) DeleteVersion(key []byte, rev mvcc.Revision) error {
 	}
 	k := appendVersion(op.Key[:0], b.shard.number, n.ns, key, rev)
 	prefix := k[:len(k)-versionSuffixBytes]
-	b.overlay.deleteVersion(b.hash(prefix), prefix)
+	hash := b.hash(prefix)
+	b.overlay.deleteVersion(hash, prefix)
+	b.shard.store.heads.forget(b.shard.store.heads.key(prefix, hash)) // it may have been the newest one
 	return op.Finish()
+}
+
+// noteHead remembers the newest version of a key as the batch wrote it.
+func (b *Batch) noteHead(hash uint64, prefix []byte, rev mvcc.Revision, stored []byte) {
+	heads := b.shard.store.heads
+	head, err := mvcc.HeadOf(rev, stored)
+	if err != nil {
+		head = mvcc.Head{} // whoever reads it is told
+	}
+	heads.keep(heads.key(prefix, hash), head)
+}
+
+// forgetHeads takes what the batch wrote out of the heads again.
+func (b *Batch) forgetHeads() {
+	heads := b.shard.store.heads
+	for i := range b.overlay.entries {
+		e := &b.overlay.entries[i]
+		heads.forget(heads.key(e.prefix, e.hash))
+	}
 }
 
 // PutEvent implements mvcc.Writer.

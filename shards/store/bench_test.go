@@ -25,7 +25,7 @@ func benchStore(b *testing.B, keys uint64) *Shard {
 	b.Helper()
 	s := openStore(b, Config{Dir: b.TempDir()})
 	sh := s.Shard(1)
-	value := make([]byte, benchValue)
+	value := encodedPut(make([]byte, benchValue))
 	for n := uint64(0); n < keys; {
 		commit(b, sh, func(batch *Batch) {
 			for range 4000 {
@@ -43,7 +43,7 @@ func benchPut(b *testing.B, ns mvcc.Writer, n uint64, rev mvcc.Revision, value [
 	b.Helper()
 	var buf [64]byte
 	key := benchKey(buf[:0], n)
-	if _, _, _, err := ns.Version(key, rev); err != nil {
+	if _, err := ns.Head(key); err != nil {
 		b.Fatal(err)
 	}
 	if err := ns.PutVersion(key, rev, value); err != nil {
@@ -69,6 +69,7 @@ func BenchmarkPut(b *testing.B) {
 			for i := range value {
 				value[i] = byte(random.Uint32())
 			}
+			value = encodedPut(value)
 			rev := mvcc.Revision(10 * benchKeys)
 			b.ResetTimer()
 			for done := 0; done < b.N; {

@@ -22,6 +22,11 @@ type Config struct {
 	// CacheBytes and memTablesMax times MemTableBytes. Default: 64 MiB.
 	CacheBytes int64
 
+	// HeadBytes is the memory for what a put needs of the versions that it
+	// replaces, 49 bytes for each of the keys that were written last. Pages of
+	// it that are not used are not resident. Default: 64 MiB.
+	HeadBytes int64
+
 	// MemTableBytes is the size of a memtable: three quarters of it are
 	// written before it is flushed. Writers wait while memTablesMax of them
 	// are full. Default: 32 MiB.
@@ -44,6 +49,7 @@ type Config struct {
 
 const (
 	cacheBytesDefault    = 160 << 20
+	headBytesDefault     = 64 << 20
 	memTableBytesDefault = 32 << 20
 
 	memTableBytesMin = 256 << 10
@@ -53,6 +59,7 @@ const (
 // WithDefaults returns the configuration with its unset fields filled in.
 func (c Config) WithDefaults() Config {
 	c.CacheBytes = cmp.Or(c.CacheBytes, cacheBytesDefault)
+	c.HeadBytes = cmp.Or(c.HeadBytes, headBytesDefault)
 	c.MemTableBytes = cmp.Or(c.MemTableBytes, memTableBytesDefault)
 	if c.FS == nil {
 		c.FS = vfs.Default
@@ -76,6 +83,9 @@ func (c Config) Validate() error {
 	}
 	if c.CacheBytes < 0 {
 		errs = append(errs, fmt.Errorf("the store's cache of %d bytes is less than nothing", c.CacheBytes))
+	}
+	if c.HeadBytes < 0 {
+		errs = append(errs, fmt.Errorf("the store's memory for heads of %d bytes is less than nothing", c.HeadBytes))
 	}
 	if c.MemTableBytes < memTableBytesMin || c.MemTableBytes > memTableBytesMax {
 		errs = append(errs, fmt.Errorf("the store's memtable of %d bytes is not between %d and %d",

@@ -72,10 +72,15 @@ func (o *overlay) deleteRow(hash uint64, prefix []byte) {
 	e.value, e.deleted = nil, true
 }
 
-func (o *overlay) putVersion(hash uint64, prefix []byte, rev mvcc.Revision, value []byte) {
-	if e := o.entry(hash, prefix); rev >= e.rev {
-		e.rev, e.value = rev, value
+// putVersion tells whether the version is the newest of those that the batch
+// wrote.
+func (o *overlay) putVersion(hash uint64, prefix []byte, rev mvcc.Revision, value []byte) bool {
+	e := o.entry(hash, prefix)
+	if rev < e.rev {
+		return false
 	}
+	e.rev, e.value = rev, value
+	return true
 }
 
 func (o *overlay) deleteVersion(hash uint64, prefix []byte) { o.entry(hash, prefix).deleted = true }

@@ -87,5 +87,6 @@ func (sh *Shard) replace(tables []string) error {
 	if err := sh.store.ingest(tables, sh.span()); err != nil {
 		return fmt.Errorf("replace the data: %w", err)
 	}
+	sh.store.heads.clear() // also of other shards, which find theirs again
 	return nil
 }

@@ -24,6 +24,7 @@ type Store struct {
 	lock     io.Closer
 	flusher  *flusher
 	recents  *recents
+	heads    *heads
 	throttle *throttle
 
 	tableBytes uint64 // of restores; smaller in tests
@@ -66,6 +67,7 @@ func Open(cfg Config) (_ *Store, err error) {
 		log:        cfg.Logger,
 		flusher:    newFlusher(),
 		recents:    newRecents(cfg.MemTableBytes),
+		heads:      newHeads(cfg.HeadBytes),
 		throttle:   &throttle{bytesPerSecond: cfg.SnapshotBytesPerSecond},
 		tableBytes: tableBytes,
 		snapshots:  make(map[*Snapshot]struct{}),

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/flotillakv/flotilla/shards/mvcc"
@@ -71,6 +72,18 @@ func (s *Store) Version(key []byte, at mvcc.Revision) (mvcc.Revision, []byte, bo
 		return 0, nil, false, nil
 	}
 	return v.Revision, lend(&s.lent, v.Value), true, nil
+}
+
+// Head implements mvcc.Writer.
+func (s *Store) Head(key []byte) (mvcc.Head, error) {
+	if err := s.call(); err != nil {
+		return mvcc.Head{}, err
+	}
+	v, ok := newest(s.versions[string(key)], math.MaxUint64)
+	if !ok {
+		return mvcc.Head{}, nil
+	}
+	return mvcc.HeadOf(v.Revision, []byte(v.Value))
 }
 
 // Versions implements mvcc.Reader.

@@ -1,0 +1,110 @@
+package store
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/flotillakv/flotilla/shards/mvcc"
+)
+
+// Whatever is written, removed, given up and replaced, a head is that of the
+// newest version. The memory is so small that keys drive each other out.
+func TestHeadsAreThoseOfTheNewestVersions(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		cfg := testConfig(vfs.NewMem())
+		cfg.HeadBytes = 3 * headBucketBytes
+		s, err := Open(cfg)
+		require.NoError(r, err)
+		sh := s.Shard(1)
+		rev := mvcc.Revision(1)
+		stored := map[string][]mvcc.Revision{} // of each key, committed
+		for range rapid.IntRange(1, 8).Draw(r, "batches") {
+			b := sh.NewBatch()
+			ns := b.Namespace(1)
+			pending := map[string][]mvcc.Revision{}
+			for key, revs := range stored {
+				pending[key] = append([]mvcc.Revision(nil), revs...)
+			}
+			for range rapid.IntRange(1, 20).Draw(r, "operations") {
+				key := fmt.Sprint("key", rapid.IntRange(0, 40).Draw(r, "key"))
+				switch kind := rapid.SampledFrom([]string{"put", "put", "put", "delete", "purge newest"}).Draw(r, "kind"); {
+				case kind == "put":
+					rev++
+					value := rapid.SliceOfN(rapid.Byte(), 0, 5).Draw(r, "value")
+					require.NoError(r, ns.PutVersion([]byte(key), rev, encodedPut(value)))
+					pending[key] = append(pending[key], rev)
+				case kind == "delete":
+					rev++
+					require.NoError(r, ns.PutVersion([]byte(key), rev, []byte{tombstoneKind}))
+					pending[key] = append(pending[key], rev)
+				case len(pending[key]) > 0:
+					last := len(pending[key]) - 1
+					require.NoError(r, ns.DeleteVersion([]byte(key), pending[key][last]))
+					pending[key] = pending[key][:last]
+				}
+				requireHead(r, ns, key)
+			}
+			switch rapid.SampledFrom([]string{"commit", "commit", "give up"}).Draw(r, "end") {
+			case "commit":
+				require.NoError(r, b.Commit())
+				stored = pending
+			case "give up":
+			}
+			require.NoError(r, b.Close())
+			check := sh.NewBatch()
+			for key := range pending {
+				requireHead(r, check.Namespace(1), key)
+			}
+			require.NoError(r, check.Close())
+		}
+		require.NoError(r, sh.Destroy())
+		b := sh.NewBatch()
+		for key := range stored {
+			head, err := b.Namespace(1).Head([]byte(key))
+			require.NoError(r, err)
+			require.Zero(r, head, "of a shard that was destroyed")
+		}
+		require.NoError(r, b.Close())
+		require.NoError(r, s.Close())
+	})
+}
+
+// A put of a key that is known reads nothing from storage.
+func TestHeadOfAKnownKeyReadsNothing(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, testConfig(vfs.NewMem()))
+	sh := s.Shard(1)
+	commit(t, sh, func(b *Batch) {
+		require.NoError(t, b.Namespace(1).PutVersion([]byte("k"), 7, encodedPut([]byte("value"))))
+	})
+	b := sh.NewBatch()
+	defer func() { require.NoError(t, b.Close()) }()
+	head, err := b.Namespace(1).Head([]byte("k"))
+	require.NoError(t, err)
+	require.Equal(t, mvcc.Head{Exists: true, ModRevision: 7, CreateRevision: 3, Version: 2, Lease: -4, ValueBytes: 5}, head)
+	require.Nil(t, b.committed.all, "no iterator was opened")
+}
+
+const tombstoneKind = 2
+
+// encodedPut is a stored version: created at 3, version 2, lease -4.
+func encodedPut(value []byte) []byte { return append([]byte{1, 3, 2, 7}, value...) }
+
+func requireHead(t require.TestingT, ns mvcc.Writer, key string) {
+	rev, stored, ok, err := ns.Version([]byte(key), math.MaxUint64)
+	require.NoError(t, err)
+	var expected mvcc.Head
+	if ok {
+		expected, err = mvcc.HeadOf(rev, stored)
+		require.NoError(t, err)
+	}
+	head, err := ns.Head([]byte(key))
+	require.NoError(t, err)
+	require.Equal(t, expected, head)
+}
