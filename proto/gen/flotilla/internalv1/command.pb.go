@@ -42,6 +42,10 @@ type Command struct {
 	//	*Command_Compact
 	//	*Command_PurgeSlice
 	//	*Command_CompactAged
+	//	*Command_GrantLease
+	//	*Command_KeepAlive
+	//	*Command_RevokeLease
+	//	*Command_ExpireLeases
 	Operation     isCommand_Operation `protobuf_oneof:"operation"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -152,6 +156,42 @@ func (x *Command) GetCompactAged() *CompactAged {
 	return nil
 }
 
+func (x *Command) GetGrantLease() *GrantLease {
+	if x != nil {
+		if x, ok := x.Operation.(*Command_GrantLease); ok {
+			return x.GrantLease
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetKeepAlive() *v1.KeepAliveRequest {
+	if x != nil {
+		if x, ok := x.Operation.(*Command_KeepAlive); ok {
+			return x.KeepAlive
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRevokeLease() *v1.RevokeLeaseRequest {
+	if x != nil {
+		if x, ok := x.Operation.(*Command_RevokeLease); ok {
+			return x.RevokeLease
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetExpireLeases() *ExpireLeases {
+	if x != nil {
+		if x, ok := x.Operation.(*Command_ExpireLeases); ok {
+			return x.ExpireLeases
+		}
+	}
+	return nil
+}
+
 type isCommand_Operation interface {
 	isCommand_Operation()
 }
@@ -187,6 +227,26 @@ type Command_CompactAged struct {
 	CompactAged *CompactAged `protobuf:"bytes,8,opt,name=compact_aged,json=compactAged,proto3,oneof"`
 }
 
+type Command_GrantLease struct {
+	// Begin a lease.
+	GrantLease *GrantLease `protobuf:"bytes,9,opt,name=grant_lease,json=grantLease,proto3,oneof"`
+}
+
+type Command_KeepAlive struct {
+	// Renew leases.
+	KeepAlive *v1.KeepAliveRequest `protobuf:"bytes,10,opt,name=keep_alive,json=keepAlive,proto3,oneof"`
+}
+
+type Command_RevokeLease struct {
+	// End a lease.
+	RevokeLease *v1.RevokeLeaseRequest `protobuf:"bytes,11,opt,name=revoke_lease,json=revokeLease,proto3,oneof"`
+}
+
+type Command_ExpireLeases struct {
+	// End leases whose time is over; proposed by the leader.
+	ExpireLeases *ExpireLeases `protobuf:"bytes,12,opt,name=expire_leases,json=expireLeases,proto3,oneof"`
+}
+
 func (*Command_Put) isCommand_Operation() {}
 
 func (*Command_Delete) isCommand_Operation() {}
@@ -198,6 +258,189 @@ func (*Command_Compact) isCommand_Operation() {}
 func (*Command_PurgeSlice) isCommand_Operation() {}
 
 func (*Command_CompactAged) isCommand_Operation() {}
+
+func (*Command_GrantLease) isCommand_Operation() {}
+
+func (*Command_KeepAlive) isCommand_Operation() {}
+
+func (*Command_RevokeLease) isCommand_Operation() {}
+
+func (*Command_ExpireLeases) isCommand_Operation() {}
+
+// GrantLease begins a lease. Its answer is a flotilla.v1.GrantLeaseResponse.
+type GrantLease struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was asked for; its id is set, by the gateway if not by the caller.
+	Request *v1.GrantLeaseRequest `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	// How many leases the namespace may have with it.
+	LeasesMax     uint64 `protobuf:"varint,2,opt,name=leases_max,json=leasesMax,proto3" json:"leases_max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantLease) Reset() {
+	*x = GrantLease{}
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantLease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantLease) ProtoMessage() {}
+
+func (x *GrantLease) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantLease.ProtoReflect.Descriptor instead.
+func (*GrantLease) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *GrantLease) GetRequest() *v1.GrantLeaseRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *GrantLease) GetLeasesMax() uint64 {
+	if x != nil {
+		return x.LeasesMax
+	}
+	return 0
+}
+
+// ExpireLeases ends leases whose deadline the shard's clock has reached, the
+// earliest first, each with its keys in one revision of its namespace.
+type ExpireLeases struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most this many leases; 0 only moves the shard's clock.
+	LeasesMax uint32 `protobuf:"varint,1,opt,name=leases_max,json=leasesMax,proto3" json:"leases_max,omitempty"`
+	// No more leases once so many keys were deleted.
+	KeysMax       uint32 `protobuf:"varint,2,opt,name=keys_max,json=keysMax,proto3" json:"keys_max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExpireLeases) Reset() {
+	*x = ExpireLeases{}
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExpireLeases) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExpireLeases) ProtoMessage() {}
+
+func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExpireLeases.ProtoReflect.Descriptor instead.
+func (*ExpireLeases) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ExpireLeases) GetLeasesMax() uint32 {
+	if x != nil {
+		return x.LeasesMax
+	}
+	return 0
+}
+
+func (x *ExpireLeases) GetKeysMax() uint32 {
+	if x != nil {
+		return x.KeysMax
+	}
+	return 0
+}
+
+// ExpireLeasesResponse says whether to go on.
+type ExpireLeasesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of leases ended.
+	Leases uint64 `protobuf:"varint,1,opt,name=leases,proto3" json:"leases,omitempty"`
+	// Number of keys deleted.
+	Keys uint64 `protobuf:"varint,2,opt,name=keys,proto3" json:"keys,omitempty"`
+	// There are more.
+	More          bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExpireLeasesResponse) Reset() {
+	*x = ExpireLeasesResponse{}
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExpireLeasesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExpireLeasesResponse) ProtoMessage() {}
+
+func (x *ExpireLeasesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExpireLeasesResponse.ProtoReflect.Descriptor instead.
+func (*ExpireLeasesResponse) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ExpireLeasesResponse) GetLeases() uint64 {
+	if x != nil {
+		return x.Leases
+	}
+	return 0
+}
+
+func (x *ExpireLeasesResponse) GetKeys() uint64 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+func (x *ExpireLeasesResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
 
 // PurgeSlice removes dropped revisions of the shard's namespaces that have
 // purging to do.
@@ -211,7 +454,7 @@ type PurgeSlice struct {
 
 func (x *PurgeSlice) Reset() {
 	*x = PurgeSlice{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[1]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -223,7 +466,7 @@ func (x *PurgeSlice) String() string {
 func (*PurgeSlice) ProtoMessage() {}
 
 func (x *PurgeSlice) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[1]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -236,7 +479,7 @@ func (x *PurgeSlice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeSlice.ProtoReflect.Descriptor instead.
 func (*PurgeSlice) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{1}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PurgeSlice) GetEventsMax() uint32 {
@@ -259,7 +502,7 @@ type PurgeSliceResponse struct {
 
 func (x *PurgeSliceResponse) Reset() {
 	*x = PurgeSliceResponse{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[2]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -271,7 +514,7 @@ func (x *PurgeSliceResponse) String() string {
 func (*PurgeSliceResponse) ProtoMessage() {}
 
 func (x *PurgeSliceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[2]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -284,7 +527,7 @@ func (x *PurgeSliceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeSliceResponse.ProtoReflect.Descriptor instead.
 func (*PurgeSliceResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{2}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PurgeSliceResponse) GetPurged() uint64 {
@@ -314,7 +557,7 @@ type CompactAged struct {
 
 func (x *CompactAged) Reset() {
 	*x = CompactAged{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[3]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -326,7 +569,7 @@ func (x *CompactAged) String() string {
 func (*CompactAged) ProtoMessage() {}
 
 func (x *CompactAged) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[3]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -339,7 +582,7 @@ func (x *CompactAged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactAged.ProtoReflect.Descriptor instead.
 func (*CompactAged) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{3}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CompactAged) GetBeforeMs() uint64 {
@@ -369,7 +612,7 @@ type CompactAgedResponse struct {
 
 func (x *CompactAgedResponse) Reset() {
 	*x = CompactAgedResponse{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[4]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -381,7 +624,7 @@ func (x *CompactAgedResponse) String() string {
 func (*CompactAgedResponse) ProtoMessage() {}
 
 func (x *CompactAgedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[4]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -394,7 +637,7 @@ func (x *CompactAgedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactAgedResponse.ProtoReflect.Descriptor instead.
 func (*CompactAgedResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{4}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CompactAgedResponse) GetCompacted() uint64 {
@@ -415,7 +658,7 @@ var File_flotilla_internal_v1_command_proto protoreflect.FileDescriptor
 
 const file_flotilla_internal_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\"flotilla/internal/v1/command.proto\x12\x14flotilla.internal.v1\x1a\x14flotilla/v1/kv.proto\"\xa5\x03\n" +
+	"\"flotilla/internal/v1/command.proto\x12\x14flotilla.internal.v1\x1a\x14flotilla/v1/kv.proto\x1a\x17flotilla/v1/lease.proto\"\xbb\x05\n" +
 	"\aCommand\x12!\n" +
 	"\fnamespace_id\x18\x01 \x01(\x04R\vnamespaceId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12+\n" +
@@ -425,8 +668,28 @@ const file_flotilla_internal_v1_command_proto_rawDesc = "" +
 	"\acompact\x18\x06 \x01(\v2\x1b.flotilla.v1.CompactRequestH\x00R\acompact\x12C\n" +
 	"\vpurge_slice\x18\a \x01(\v2 .flotilla.internal.v1.PurgeSliceH\x00R\n" +
 	"purgeSlice\x12F\n" +
-	"\fcompact_aged\x18\b \x01(\v2!.flotilla.internal.v1.CompactAgedH\x00R\vcompactAgedB\v\n" +
-	"\toperation\"+\n" +
+	"\fcompact_aged\x18\b \x01(\v2!.flotilla.internal.v1.CompactAgedH\x00R\vcompactAged\x12C\n" +
+	"\vgrant_lease\x18\t \x01(\v2 .flotilla.internal.v1.GrantLeaseH\x00R\n" +
+	"grantLease\x12>\n" +
+	"\n" +
+	"keep_alive\x18\n" +
+	" \x01(\v2\x1d.flotilla.v1.KeepAliveRequestH\x00R\tkeepAlive\x12D\n" +
+	"\frevoke_lease\x18\v \x01(\v2\x1f.flotilla.v1.RevokeLeaseRequestH\x00R\vrevokeLease\x12I\n" +
+	"\rexpire_leases\x18\f \x01(\v2\".flotilla.internal.v1.ExpireLeasesH\x00R\fexpireLeasesB\v\n" +
+	"\toperation\"e\n" +
+	"\n" +
+	"GrantLease\x128\n" +
+	"\arequest\x18\x01 \x01(\v2\x1e.flotilla.v1.GrantLeaseRequestR\arequest\x12\x1d\n" +
+	"\n" +
+	"leases_max\x18\x02 \x01(\x04R\tleasesMax\"H\n" +
+	"\fExpireLeases\x12\x1d\n" +
+	"\n" +
+	"leases_max\x18\x01 \x01(\rR\tleasesMax\x12\x19\n" +
+	"\bkeys_max\x18\x02 \x01(\rR\akeysMax\"V\n" +
+	"\x14ExpireLeasesResponse\x12\x16\n" +
+	"\x06leases\x18\x01 \x01(\x04R\x06leases\x12\x12\n" +
+	"\x04keys\x18\x02 \x01(\x04R\x04keys\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"+\n" +
 	"\n" +
 	"PurgeSlice\x12\x1d\n" +
 	"\n" +
@@ -454,30 +717,41 @@ func file_flotilla_internal_v1_command_proto_rawDescGZIP() []byte {
 	return file_flotilla_internal_v1_command_proto_rawDescData
 }
 
-var file_flotilla_internal_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_flotilla_internal_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_flotilla_internal_v1_command_proto_goTypes = []any{
-	(*Command)(nil),             // 0: flotilla.internal.v1.Command
-	(*PurgeSlice)(nil),          // 1: flotilla.internal.v1.PurgeSlice
-	(*PurgeSliceResponse)(nil),  // 2: flotilla.internal.v1.PurgeSliceResponse
-	(*CompactAged)(nil),         // 3: flotilla.internal.v1.CompactAged
-	(*CompactAgedResponse)(nil), // 4: flotilla.internal.v1.CompactAgedResponse
-	(*v1.PutRequest)(nil),       // 5: flotilla.v1.PutRequest
-	(*v1.DeleteRequest)(nil),    // 6: flotilla.v1.DeleteRequest
-	(*v1.TxnRequest)(nil),       // 7: flotilla.v1.TxnRequest
-	(*v1.CompactRequest)(nil),   // 8: flotilla.v1.CompactRequest
+	(*Command)(nil),               // 0: flotilla.internal.v1.Command
+	(*GrantLease)(nil),            // 1: flotilla.internal.v1.GrantLease
+	(*ExpireLeases)(nil),          // 2: flotilla.internal.v1.ExpireLeases
+	(*ExpireLeasesResponse)(nil),  // 3: flotilla.internal.v1.ExpireLeasesResponse
+	(*PurgeSlice)(nil),            // 4: flotilla.internal.v1.PurgeSlice
+	(*PurgeSliceResponse)(nil),    // 5: flotilla.internal.v1.PurgeSliceResponse
+	(*CompactAged)(nil),           // 6: flotilla.internal.v1.CompactAged
+	(*CompactAgedResponse)(nil),   // 7: flotilla.internal.v1.CompactAgedResponse
+	(*v1.PutRequest)(nil),         // 8: flotilla.v1.PutRequest
+	(*v1.DeleteRequest)(nil),      // 9: flotilla.v1.DeleteRequest
+	(*v1.TxnRequest)(nil),         // 10: flotilla.v1.TxnRequest
+	(*v1.CompactRequest)(nil),     // 11: flotilla.v1.CompactRequest
+	(*v1.KeepAliveRequest)(nil),   // 12: flotilla.v1.KeepAliveRequest
+	(*v1.RevokeLeaseRequest)(nil), // 13: flotilla.v1.RevokeLeaseRequest
+	(*v1.GrantLeaseRequest)(nil),  // 14: flotilla.v1.GrantLeaseRequest
 }
 var file_flotilla_internal_v1_command_proto_depIdxs = []int32{
-	5, // 0: flotilla.internal.v1.Command.put:type_name -> flotilla.v1.PutRequest
-	6, // 1: flotilla.internal.v1.Command.delete:type_name -> flotilla.v1.DeleteRequest
-	7, // 2: flotilla.internal.v1.Command.txn:type_name -> flotilla.v1.TxnRequest
-	8, // 3: flotilla.internal.v1.Command.compact:type_name -> flotilla.v1.CompactRequest
-	1, // 4: flotilla.internal.v1.Command.purge_slice:type_name -> flotilla.internal.v1.PurgeSlice
-	3, // 5: flotilla.internal.v1.Command.compact_aged:type_name -> flotilla.internal.v1.CompactAged
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	8,  // 0: flotilla.internal.v1.Command.put:type_name -> flotilla.v1.PutRequest
+	9,  // 1: flotilla.internal.v1.Command.delete:type_name -> flotilla.v1.DeleteRequest
+	10, // 2: flotilla.internal.v1.Command.txn:type_name -> flotilla.v1.TxnRequest
+	11, // 3: flotilla.internal.v1.Command.compact:type_name -> flotilla.v1.CompactRequest
+	4,  // 4: flotilla.internal.v1.Command.purge_slice:type_name -> flotilla.internal.v1.PurgeSlice
+	6,  // 5: flotilla.internal.v1.Command.compact_aged:type_name -> flotilla.internal.v1.CompactAged
+	1,  // 6: flotilla.internal.v1.Command.grant_lease:type_name -> flotilla.internal.v1.GrantLease
+	12, // 7: flotilla.internal.v1.Command.keep_alive:type_name -> flotilla.v1.KeepAliveRequest
+	13, // 8: flotilla.internal.v1.Command.revoke_lease:type_name -> flotilla.v1.RevokeLeaseRequest
+	2,  // 9: flotilla.internal.v1.Command.expire_leases:type_name -> flotilla.internal.v1.ExpireLeases
+	14, // 10: flotilla.internal.v1.GrantLease.request:type_name -> flotilla.v1.GrantLeaseRequest
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_flotilla_internal_v1_command_proto_init() }
@@ -492,6 +766,10 @@ func file_flotilla_internal_v1_command_proto_init() {
 		(*Command_Compact)(nil),
 		(*Command_PurgeSlice)(nil),
 		(*Command_CompactAged)(nil),
+		(*Command_GrantLease)(nil),
+		(*Command_KeepAlive)(nil),
+		(*Command_RevokeLease)(nil),
+		(*Command_ExpireLeases)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -499,7 +777,7 @@ func file_flotilla_internal_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flotilla_internal_v1_command_proto_rawDesc), len(file_flotilla_internal_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -29,7 +29,10 @@ type ShardState struct {
 	// The machine's time, in milliseconds since 1970; it never goes backwards.
 	TimeMs uint64 `protobuf:"varint,2,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
 	// Version of the stored format.
-	Format        uint32 `protobuf:"varint,3,opt,name=format,proto3" json:"format,omitempty"`
+	Format uint32 `protobuf:"varint,3,opt,name=format,proto3" json:"format,omitempty"`
+	// The shard's clock, in milliseconds for which the shard has been served: it
+	// moves with the monotonic clocks of nodes, and never goes backwards.
+	ClockMs       uint64 `protobuf:"varint,4,opt,name=clock_ms,json=clockMs,proto3" json:"clock_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -85,6 +88,13 @@ func (x *ShardState) GetFormat() uint32 {
 	return 0
 }
 
+func (x *ShardState) GetClockMs() uint64 {
+	if x != nil {
+		return x.ClockMs
+	}
+	return 0
+}
+
 // NamespaceState is the row of a namespace on its shard. A namespace without
 // one is empty, at revision 1.
 type NamespaceState struct {
@@ -102,7 +112,9 @@ type NamespaceState struct {
 	// Bytes of the newest versions: keys and values.
 	LiveBytes uint64 `protobuf:"varint,6,opt,name=live_bytes,json=liveBytes,proto3" json:"live_bytes,omitempty"`
 	// The latest age bucket in which it wrote (see CompactAged).
-	AgeBucket     uint64 `protobuf:"varint,7,opt,name=age_bucket,json=ageBucket,proto3" json:"age_bucket,omitempty"`
+	AgeBucket uint64 `protobuf:"varint,7,opt,name=age_bucket,json=ageBucket,proto3" json:"age_bucket,omitempty"`
+	// Number of leases.
+	Leases        uint64 `protobuf:"varint,8,opt,name=leases,proto3" json:"leases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -182,6 +194,13 @@ func (x *NamespaceState) GetLiveBytes() uint64 {
 func (x *NamespaceState) GetAgeBucket() uint64 {
 	if x != nil {
 		return x.AgeBucket
+	}
+	return 0
+}
+
+func (x *NamespaceState) GetLeases() uint64 {
+	if x != nil {
+		return x.Leases
 	}
 	return 0
 }
@@ -613,12 +632,13 @@ var File_flotilla_internal_v1_record_proto protoreflect.FileDescriptor
 
 const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\n" +
-	"!flotilla/internal/v1/record.proto\x12\x14flotilla.internal.v1\"b\n" +
+	"!flotilla/internal/v1/record.proto\x12\x14flotilla.internal.v1\"}\n" +
 	"\n" +
 	"ShardState\x12#\n" +
 	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\x12\x17\n" +
 	"\atime_ms\x18\x02 \x01(\x04R\x06timeMs\x12\x16\n" +
-	"\x06format\x18\x03 \x01(\rR\x06format\"\xe8\x01\n" +
+	"\x06format\x18\x03 \x01(\rR\x06format\x12\x19\n" +
+	"\bclock_ms\x18\x04 \x01(\x04R\aclockMs\"\x80\x02\n" +
 	"\x0eNamespaceState\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12)\n" +
@@ -628,7 +648,8 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"live_bytes\x18\x06 \x01(\x04R\tliveBytes\x12\x1d\n" +
 	"\n" +
-	"age_bucket\x18\a \x01(\x04R\tageBucket\"\x85\x01\n" +
+	"age_bucket\x18\a \x01(\x04R\tageBucket\x12\x16\n" +
+	"\x06leases\x18\b \x01(\x04R\x06leases\"\x85\x01\n" +
 	"\rRequestAnswer\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x1f\n" +
 	"\bresponse\x18\x02 \x01(\fH\x00R\bresponse\x88\x01\x01\x12\x12\n" +
