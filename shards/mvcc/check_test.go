@@ -67,7 +67,8 @@ func TestChecks(t *testing.T) {
 		"txn, long id":         {req: &flotillav1.TxnRequest{RequestId: longID}, want: tooLarge("request_id_bytes_max", 65, 64)},
 		"txn, three in one":    {req: &flotillav1.TxnRequest{Success: operations(putOf("a"), putOf("b"), putOf("c"))}, want: tooLarge("txn_operations_max", 3, 2)},
 		"txn, three in other":  {req: &flotillav1.TxnRequest{Failure: operations(putOf("a"), putOf("b"), putOf("c"))}, want: tooLarge("txn_operations_max", 3, 2)},
-		"txn, three nested":    {req: &flotillav1.TxnRequest{Success: operations(&flotillav1.TxnRequest{Success: operations(putOf("a")), Failure: operations(putOf("b"))})}, want: tooLarge("txn_operations_max", 3, 2)},
+		"txn, three nested":    {req: &flotillav1.TxnRequest{Success: operations(&flotillav1.TxnRequest{Success: operations(putOf("a"), putOf("b"))})}, want: tooLarge("txn_operations_max", 3, 2)},
+		"txn, two nested":      {req: &flotillav1.TxnRequest{Success: operations(&flotillav1.TxnRequest{Success: operations(putOf("a")), Failure: operations(putOf("b"))})}},
 		"txn, nested too deep": {req: &flotillav1.TxnRequest{Success: operations(&flotillav1.TxnRequest{Success: operations(&flotillav1.TxnRequest{Success: operations(putOf("a"))})})}, want: tooLarge("txn_operations_max", 3, 2)},
 		"txn, three compares":  {req: &flotillav1.TxnRequest{Compare: []*flotillav1.Compare{exists("a"), exists("b"), exists("c")}}, want: tooLarge("txn_operations_max", 3, 2)},
 		"txn, compares nested": {

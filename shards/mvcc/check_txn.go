@@ -13,14 +13,7 @@ func CheckTxn(req *flotillav1.TxnRequest, lim Limits) error {
 		return err
 	}
 	c := txnChecker{lim: lim}
-	if err := c.compares(req.GetCompare()); err != nil {
-		return err
-	}
-	if err := c.operations("success", req.GetSuccess()); err != nil {
-		return err
-	}
-	c.operationCount = 0 // each list has its own bound
-	if err := c.operations("failure", req.GetFailure()); err != nil {
+	if err := c.txn(req, lim.TxnOperationsMax); err != nil {
 		return err
 	}
 	if err := checkWrites(req.GetSuccess()); err != nil {
@@ -32,21 +25,32 @@ func CheckTxn(req *flotillav1.TxnRequest, lim Limits) error {
 // txnChecker checks the form of a transaction with all those inside it.
 type txnChecker struct {
 	lim Limits
-	// What was counted so far, nested ones included.
-	compareCount, operationCount int
+	// total is the operations counted so far.
+	total int
 }
 
-func (c *txnChecker) compares(compares []*flotillav1.Compare) error {
-	c.compareCount += len(compares)
-	if err := checkSize("txn_operations_max", c.compareCount, c.lim.TxnOperationsMax); err != nil {
+// txn checks a transaction none of whose lists may be longer than left. What
+// is nested gets what the longest list leaves, so each level uses up at least
+// one: nesting is no deeper than the limit.
+func (c *txnChecker) txn(req *flotillav1.TxnRequest, left int) error {
+	longest := max(len(req.GetCompare()), len(req.GetSuccess()), len(req.GetFailure()))
+	if longest > left {
+		most := c.lim.TxnOperationsMax
+		return &TooLargeError{Limit: "txn_operations_max", Value: uint64(most - left + longest), Max: uint64(most)}
+	}
+	c.total += len(req.GetSuccess()) + len(req.GetFailure())
+	if err := checkSize("txn_operations_total_max", c.total, TxnOperationsTotalMax); err != nil {
 		return err
 	}
-	for i, compare := range compares {
+	for i, compare := range req.GetCompare() {
 		if err := c.compare(compare); err != nil {
 			return inField(fmt.Sprintf("compare[%d]", i), err)
 		}
 	}
-	return nil
+	if err := c.operations("success", req.GetSuccess(), left-longest); err != nil {
+		return err
+	}
+	return c.operations("failure", req.GetFailure(), left-longest)
 }
 
 func (c *txnChecker) compare(compare *flotillav1.Compare) error {
@@ -73,22 +77,18 @@ func (c *txnChecker) compare(compare *flotillav1.Compare) error {
 	return checkEnum("relation", flotillav1.Compare_Relation_name, int32(compare.GetRelation()))
 }
 
-// operations checks the list of that name. It counts before it descends, so
-// nesting is no deeper than there may be operations.
-func (c *txnChecker) operations(list string, operations []*flotillav1.TxnOperation) error {
-	c.operationCount += len(operations)
-	if err := checkSize("txn_operations_max", c.operationCount, c.lim.TxnOperationsMax); err != nil {
-		return err
-	}
+// operations checks the list of that name. Transactions in it have lists no
+// longer than left.
+func (c *txnChecker) operations(list string, operations []*flotillav1.TxnOperation, left int) error {
 	for i, op := range operations {
-		if err := c.operation(op); err != nil {
+		if err := c.operation(op, left); err != nil {
 			return inField(fmt.Sprintf("%s[%d]", list, i), err)
 		}
 	}
 	return nil
 }
 
-func (c *txnChecker) operation(op *flotillav1.TxnOperation) error {
+func (c *txnChecker) operation(op *flotillav1.TxnOperation, left int) error {
 	switch op := op.GetOperation().(type) {
 	case *flotillav1.TxnOperation_Get:
 		return inField("get", c.inside(op.Get, CheckGet(op.Get, c.lim)))
@@ -99,19 +99,9 @@ func (c *txnChecker) operation(op *flotillav1.TxnOperation) error {
 	case *flotillav1.TxnOperation_Delete:
 		return inField("delete", c.inside(op.Delete, CheckDelete(op.Delete, c.lim)))
 	case *flotillav1.TxnOperation_Txn:
-		return inField("txn", c.inside(op.Txn, c.nested(op.Txn)))
+		return inField("txn", c.inside(op.Txn, c.txn(op.Txn, left)))
 	}
 	return &InvalidError{Field: "operation", Message: "one must be set"}
-}
-
-func (c *txnChecker) nested(req *flotillav1.TxnRequest) error {
-	if err := c.compares(req.GetCompare()); err != nil {
-		return err
-	}
-	if err := c.operations("success", req.GetSuccess()); err != nil {
-		return err
-	}
-	return c.operations("failure", req.GetFailure())
 }
 
 // inside refuses what only the outermost request may carry, besides what the

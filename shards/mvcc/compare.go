@@ -28,13 +28,14 @@ func (v view) holds(c *flotillav1.Compare) (bool, error) {
 	return matches(c, cur), nil
 }
 
-// holdsForRange says whether a comparison holds for every key of a range.
+// holdsForRange says whether a comparison holds for every key of a range. A
+// range without keys is compared as one key that does not exist, as in etcd.
 func (v view) holdsForRange(c *flotillav1.Compare) (bool, error) {
+	holds := matches(c, current{})
 	start, end, empty := Bounds(c.GetRange())
 	if empty {
-		return true, nil
+		return holds, nil
 	}
-	holds := true
 	err := v.walk(start, end, v.revision, false, func(_ []byte, cur current) (bool, error) {
 		holds = matches(c, cur)
 		return holds, nil

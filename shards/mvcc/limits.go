@@ -10,8 +10,9 @@ type Limits struct {
 	// ValueBytesMax is the longest value, in bytes.
 	ValueBytesMax int
 	// TxnOperationsMax bounds, each by itself, the operations of `success`,
-	// those of `failure`, and the comparisons of a transaction; those of
-	// nested transactions count with it.
+	// those of `failure`, and the comparisons of a transaction. One that is
+	// nested may have as many as the longest list of the one around it leaves,
+	// as in etcd; TxnOperationsTotalMax bounds them all together.
 	TxnOperationsMax int
 }
 
@@ -52,12 +53,9 @@ const (
 	// TxnAnswerBytesMax is the bytes of the keys and values in the answer,
 	// each key counted with AnswerKeyBytes.
 	TxnAnswerBytesMax = 4 << 20
-	// TxnRangeKeysMax is the number of keys in the answer to one range; the
-	// answer says `more` when it is cut.
-	TxnRangeKeysMax = 10_000
-	// TxnRangeBytesMax is the bytes of the answer to one range, counted as
-	// ReadLimits do; the answer says `more` when it is cut.
-	TxnRangeBytesMax = 2 << 20
+	// TxnOperationsTotalMax is the number of operations in all lists, those of
+	// nested transactions included.
+	TxnOperationsTotalMax = 1024
 )
 
 // The bounds of a range that is not ordered by key: all its keys that pass the

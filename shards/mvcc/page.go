@@ -13,6 +13,9 @@ type page struct {
 	req      *flotillav1.RangeRequest
 	keysMax  uint64 // 0 is no bound
 	bytesMax int    // 0 is no bound
+	// budget is of the transaction that asks, which needs the answer whole;
+	// otherwise nil.
+	budget *budget
 
 	arena arena
 	kvs   []*flotillav1.KeyValue
@@ -21,8 +24,8 @@ type page struct {
 	more  bool
 }
 
-func newPage(req *flotillav1.RangeRequest, lim ReadLimits) *page {
-	p := &page{req: req, keysMax: req.GetLimit(), bytesMax: lim.BytesMax}
+func newPage(req *flotillav1.RangeRequest, lim ReadLimits, b *budget) *page {
+	p := &page{req: req, keysMax: req.GetLimit(), bytesMax: lim.BytesMax, budget: b}
 	if bound := uint64(lim.KeysMax); bound > 0 && (p.keysMax == 0 || bound < p.keysMax) {
 		p.keysMax = bound
 	}
@@ -49,6 +52,9 @@ func (p *page) visitInOrder(key []byte, cur current) (more bool, err error) {
 	if p.full(size) {
 		p.more = true
 		return p.req.GetCountTotal(), nil
+	}
+	if err := p.budget.answer(size); err != nil {
+		return false, err
 	}
 	p.add(key, cur, p.req.GetKeysOnly(), size)
 	return true, nil
@@ -99,9 +105,11 @@ func (p *page) add(key []byte, cur current, keysOnly bool, size int) {
 }
 
 // finish fills the response with what was gathered.
-func (p *page) finish(response *flotillav1.RangeResponse) {
+func (p *page) finish(response *flotillav1.RangeResponse) error {
 	if !inKeyOrder(p.req) && !p.req.GetCountOnly() {
-		p.sort()
+		if err := p.sort(); err != nil {
+			return err
+		}
 	}
 	response.Kvs, response.More = p.kvs, p.more
 	if p.req.GetCountOnly() || p.req.GetCountTotal() {
@@ -110,6 +118,7 @@ func (p *page) finish(response *flotillav1.RangeResponse) {
 	if p.more && inKeyOrder(p.req) {
 		response.NextKey = p.nextKey()
 	}
+	return nil
 }
 
 // nextKey is where the next page continues: after the last key, which upwards
@@ -123,7 +132,7 @@ func (p *page) nextKey() []byte {
 }
 
 // sort orders what was gathered, and then cuts it to the answer's bounds.
-func (p *page) sort() {
+func (p *page) sort() error {
 	order := ordering(p.req.GetSortTarget())
 	if p.req.GetDescending() {
 		ascending := order
@@ -141,9 +150,13 @@ func (p *page) sort() {
 			p.more = true
 			break
 		}
+		if err := p.budget.answer(size); err != nil {
+			return err
+		}
 		p.kvs, p.bytes = append(p.kvs, kv), p.bytes+size
 	}
 	clear(gathered[len(p.kvs):])
+	return nil
 }
 
 // ordering compares by one field, the least first.

@@ -32,7 +32,7 @@ func (v view) rangeKeys(req *flotillav1.RangeRequest, lim ReadLimits) (*flotilla
 	if empty {
 		return response, nil
 	}
-	p := newPage(req, lim)
+	p := newPage(req, lim, v.budget)
 	visit := p.visitInOrder
 	descending := req.GetDescending()
 	switch {
@@ -44,8 +44,7 @@ func (v view) rangeKeys(req *flotillav1.RangeRequest, lim ReadLimits) (*flotilla
 	if err := v.walk(start, end, at, descending, visit); err != nil {
 		return nil, err
 	}
-	p.finish(response)
-	if err := v.budget.answer(p.bytes); err != nil {
+	if err := p.finish(response); err != nil {
 		return nil, err
 	}
 	return response, nil

@@ -8,9 +8,10 @@ import (
 
 // Txn runs a transaction: its operations happen one after another, those of
 // nested transactions in their place, and all that is written has the same
-// revision. Reads and the comparisons of nested transactions see what was
-// written before them; a read that names a revision does not. A transaction
-// that writes nothing consumes no revision.
+// revision. All comparisons, those of nested transactions too, are decided
+// before anything is written, as in etcd. Reads see what was written before
+// them; a read that names a revision does not. A transaction that writes
+// nothing consumes no revision.
 //
 // A refusal of any operation on the path that is taken refuses the whole. Besides
 // those of its operations there are *DuplicateKeyError, and *TooLargeError for
@@ -20,6 +21,9 @@ func Txn(w Writer, st *State, h Hooks, req *flotillav1.TxnRequest) (*flotillav1.
 		return nil, err
 	}
 	t := newTxn(w, st, h)
+	if err := t.decide(req); err != nil {
+		return nil, err
+	}
 	response, err := t.run(req)
 	if err != nil {
 		return nil, err
@@ -38,8 +42,11 @@ type txn struct {
 	hooks    Hooks
 	revision Revision // of its writes
 
-	set    writeSet
-	change counters
+	// decisions are whether the comparisons hold, of the transactions on the
+	// path that is taken that have not run yet, in the order in which they run.
+	decisions []bool
+	set       writeSet
+	change    counters
 	budget budget
 	// tombstone is the stored form of one, shared by all deletions.
 	tombstone []byte
@@ -63,23 +70,45 @@ func (t *txn) view() view {
 	return v
 }
 
+// branch is the operations that a transaction runs.
+func branch(req *flotillav1.TxnRequest, succeeded bool) []*flotillav1.TxnOperation {
+	if succeeded {
+		return req.GetSuccess()
+	}
+	return req.GetFailure()
+}
+
+// decide takes the path through a transaction and those inside it.
+func (t *txn) decide(req *flotillav1.TxnRequest) error {
+	succeeded, err := t.view().holdAll(req.GetCompare())
+	if err != nil {
+		return err
+	}
+	t.decisions = append(t.decisions, succeeded)
+	for _, op := range branch(req, succeeded) {
+		if op.GetTxn() == nil {
+			continue
+		}
+		if err := t.decide(op.GetTxn()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (t *txn) run(req *flotillav1.TxnRequest) (*flotillav1.TxnResponse, error) {
 	if err := checkFence(t.hooks, req.GetFence()); err != nil {
 		return nil, err
 	}
-	succeeded, err := t.view().holdAll(req.GetCompare())
-	if err != nil {
-		return nil, err
-	}
-	operations := req.GetFailure()
-	if succeeded {
-		operations = req.GetSuccess()
-	}
+	succeeded := t.decisions[0]
+	t.decisions = t.decisions[1:]
+	operations := branch(req, succeeded)
 	response := &flotillav1.TxnResponse{
 		Succeeded: succeeded,
 		Responses: make([]*flotillav1.TxnOperationResponse, len(operations)),
 	}
 	for i, op := range operations {
+		var err error
 		if response.Responses[i], err = t.operation(op); err != nil {
 			return nil, err
 		}
@@ -100,7 +129,7 @@ func (t *txn) operation(op *flotillav1.TxnOperation) (*flotillav1.TxnOperationRe
 		response.Response = r
 	case *flotillav1.TxnOperation_Range:
 		r := new(flotillav1.TxnOperationResponse_Range)
-		r.Range, err = t.view().rangeKeys(op.Range, ReadLimits{KeysMax: TxnRangeKeysMax, BytesMax: TxnRangeBytesMax})
+		r.Range, err = t.view().rangeKeys(op.Range, ReadLimits{})
 		response.Response = r
 	case *flotillav1.TxnOperation_Put:
 		r := new(flotillav1.TxnOperationResponse_Put)

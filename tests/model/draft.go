@@ -11,7 +11,9 @@ import (
 
 // draft is the state while one request runs.
 type draft struct {
-	model   *Model
+	model *Model
+	// before is the keys as the request found them.
+	before  snapshot
 	keys    snapshot
 	changes []string
 }

@@ -117,7 +117,9 @@ func (m *Model) Compact(req *flotillav1.CompactRequest) (*flotillav1.CompactResp
 func (m *Model) newest() snapshot { return m.snapshots[m.Revision()] }
 
 // begin starts a request on a copy of the newest keys.
-func (m *Model) begin() *draft { return &draft{model: m, keys: maps.Clone(m.newest())} }
+func (m *Model) begin() *draft {
+	return &draft{model: m, before: m.newest(), keys: maps.Clone(m.newest())}
+}
 
 // end makes a new revision of what a request changed, if it was not refused.
 func (m *Model) end(d *draft, err error) error {

@@ -14,7 +14,7 @@ func (d *draft) txn(req *flotillav1.TxnRequest) (*flotillav1.TxnResponse, error)
 	}
 	response := &flotillav1.TxnResponse{Succeeded: true}
 	for _, c := range req.GetCompare() {
-		response.Succeeded = response.Succeeded && d.holds(c)
+		response.Succeeded = response.Succeeded && holds(d.before, c)
 	}
 	operations := req.GetSuccess()
 	if !response.Succeeded {
@@ -52,17 +52,19 @@ func (d *draft) operation(op *flotillav1.TxnOperation) (*flotillav1.TxnOperation
 	return nil, fmt.Errorf("operation %T is not modelled", op)
 }
 
-// holds says whether a comparison holds: over a range, for every key in it.
-func (d *draft) holds(c *flotillav1.Compare) bool {
+// holds says whether a comparison holds: over a range, for every key in it, and
+// over none as for a key that does not exist.
+func holds(keys snapshot, c *flotillav1.Compare) bool {
 	if _, one := c.GetSubject().(*flotillav1.Compare_Key); one {
-		return matches(c, d.keys[string(c.GetKey())])
+		return matches(c, keys[string(c.GetKey())])
 	}
-	for _, kv := range d.keys.inOrder(func(key string) bool { return inRange(c.GetRange(), key) }) {
+	compared := keys.inOrder(func(key string) bool { return inRange(c.GetRange(), key) })
+	for _, kv := range compared {
 		if !matches(c, kv) {
 			return false
 		}
 	}
-	return true
+	return len(compared) > 0 || matches(c, nil)
 }
 
 // matches compares one key, which is nil when it does not exist.

@@ -1286,7 +1286,8 @@ func (x *RangeStreamResponse) GetRange() *RangeResponse {
 }
 
 // Compare is one condition of a transaction. Over a range it must hold for
-// every key in it; over a range without keys it holds.
+// every key in it; a range without keys is compared as one key that does not
+// exist.
 type Compare struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What is compared: one of the two must be set.
@@ -1761,8 +1762,10 @@ func (*TxnOperationResponse_Delete) isTxnOperationResponse_Response() {}
 func (*TxnOperationResponse_Txn) isTxnOperationResponse_Response() {}
 
 // TxnRequest is a transaction: if all of `compare` hold then `success` is run,
-// else `failure`. No key may be written twice by one path through it. Reads
-// see the writes before them.
+// else `failure`. All conditions, those of nested transactions too, are decided
+// before anything is written. No key may be written twice by one path through
+// it. Reads see the writes before them; a range is answered whole, or the
+// transaction is refused with TOO_LARGE.
 type TxnRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Namespace; empty is "default". Must be empty inside a transaction.
@@ -1773,7 +1776,8 @@ type TxnRequest struct {
 	// Conditions; with none, `success` is run.
 	Compare []*Compare `protobuf:"bytes,3,rep,name=compare,proto3" json:"compare,omitempty"`
 	// Run when all conditions hold; up to 128 operations unless the tenant's
-	// limits say otherwise, nested ones included.
+	// limits say otherwise. A transaction inside may have as many as the longest
+	// list of the one around it leaves.
 	Success []*TxnOperation `protobuf:"bytes,4,rep,name=success,proto3" json:"success,omitempty"`
 	// Run otherwise; up to 128 operations likewise.
 	Failure []*TxnOperation `protobuf:"bytes,5,rep,name=failure,proto3" json:"failure,omitempty"`
