@@ -61,6 +61,7 @@ func New(cfg Config, host route.Host, cat *catalog.Catalog, reg prometheus.Regis
 	mux := http.NewServeMux()
 	mux.Handle(flotillav1connect.NewKVServiceHandler(&kvHandler{kv: kv, auth: authenticator, log: log, stopping: s.stopping}, options))
 	mux.Handle(flotillav1connect.NewTenantServiceHandler(&tenantHandler{catalog: cat}, options))
+	procedures := limitBodyTime(mux, intercept.TimeoutMax, log)
 	plain := rest.New(kv, authenticator, log)
 
 	protocols := new(http.Protocols)
@@ -83,7 +84,7 @@ func New(cfg Config, host route.Host, cat *catalog.Catalog, reg prometheus.Regis
 				plain.ServeHTTP(w, r)
 				return
 			}
-			mux.ServeHTTP(w, r)
+			procedures.ServeHTTP(w, r)
 		}),
 	}
 	return s

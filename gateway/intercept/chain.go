@@ -16,23 +16,21 @@ type Config struct {
 	// TimeoutDefault is the deadline of a unary RPC that brings none.
 	// Default 10 s.
 	TimeoutDefault time.Duration
-	// TimeoutMax is the latest deadline of a unary RPC. Default 60 s.
-	TimeoutMax time.Duration
 }
+
+// TimeoutMax is the latest deadline of a unary RPC.
+const TimeoutMax = time.Minute
 
 // Chain is the layers in their order.
 func Chain(cfg Config) connect.Option {
 	if cfg.TimeoutDefault == 0 {
 		cfg.TimeoutDefault = 10 * time.Second
 	}
-	if cfg.TimeoutMax == 0 {
-		cfg.TimeoutMax = time.Minute
-	}
 	return connect.WithInterceptors(
 		observe(newMetrics(cfg.Registerer), cfg.Log),
 		errorTable(cfg.Log),
 		recovering(),
-		deadline(cfg.TimeoutDefault, cfg.TimeoutMax),
+		deadline(cfg.TimeoutDefault, TimeoutMax),
 		authenticate(cfg.Authenticator),
 	)
 }

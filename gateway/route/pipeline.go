@@ -125,7 +125,8 @@ func requestOf(op *flotillav1.Operation) (req Request, key []byte) {
 }
 
 // run brings operations on their way: writes into their shards' lines, reads
-// in one group a shard, each on a goroutine of its own.
+// of single keys in one group a shard, each group and each range on a goroutine
+// of its own.
 func (p *Pipeline) run(ctx context.Context, ops []*operation) {
 	var reads map[readGroup][]*operation
 	deadline := time.Now().Add(p.timeout)
@@ -137,7 +138,10 @@ func (p *Pipeline) run(ctx context.Context, ops []*operation) {
 		if reads == nil {
 			reads = make(map[readGroup][]*operation)
 		}
-		group := readGroup{op.route.Shard, op.consistency}
+		group := readGroup{shard: op.route.Shard, consistency: op.consistency}
+		if op.orderKey.key == "" {
+			group.alone = op
+		}
 		reads[group] = append(reads[group], op)
 	}
 	for group, members := range reads {
@@ -164,6 +168,8 @@ func (p *Pipeline) submit(ctx context.Context, op *operation, deadline time.Time
 type readGroup struct {
 	shard       shards.ShardID
 	consistency shards.Consistency
+	// alone is a read of many keys, which others should not wait for.
+	alone *operation
 }
 
 func (p *Pipeline) read(ctx context.Context, group readGroup, ops []*operation) {

@@ -82,5 +82,12 @@ func runKVRange(ctx context.Context, env *Env, opts *kvRangeOptions) error {
 	if !opts.read.KeysOnly {
 		header = append(header, "VALUE")
 	}
-	return printTable(env.Out, header, rows)
+	if err := printTable(env.Out, header, rows); err != nil {
+		return err
+	}
+	if opts.read.Limit > 0 && uint64(len(rows)) == opts.read.Limit {
+		_, err := fmt.Fprintf(env.Err, "%d keys shown, as --limit says; there may be more\n", len(rows))
+		return err
+	}
+	return nil
 }
