@@ -55,9 +55,12 @@ type shard struct {
 	replica  *replica.Replica
 	proposer *proposer
 	reader   *reader
+	clock    *replica.Clock
 	rows     *store.Shard
 	metrics  *shardMetrics
 	leader   atomic.Uint64
+	// expiring is whether a command that ends leases is on its way.
+	expiring atomic.Bool
 }
 
 // Markers remember which replicas were started on this node, apart from their
@@ -107,6 +110,7 @@ func Start(ctx context.Context, cfg Config, st *store.Store, markers Markers, re
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	h.stop = stop
 	h.workers.Go(func() { h.maintain(ctx) })
+	h.workers.Go(func() { h.expireLeases(ctx) })
 	return h, nil
 }
 
@@ -139,8 +143,9 @@ func (h *Host) nodeConfig() config.NodeHostConfig {
 
 func (h *Host) newShard(id ShardID, m *shardMetrics) *shard {
 	s := &shard{id: id, rows: h.store.Shard(uint64(id)), metrics: m}
-	s.replica = replica.New(s.rows, &applyListener{host: h, shard: s})
-	s.proposer = newProposer(id, h.node, h.cfg, proposerID(), m)
+	s.clock = replica.NewClock(replica.SystemMonotonic())
+	s.replica = replica.New(s.rows, s.clock, &applyListener{host: h, shard: s})
+	s.proposer = newProposer(id, h.node, h.cfg, proposerID(), s.clock, m)
 	s.reader = newReader(id, h.node, h.cfg, m)
 	return s
 }
@@ -292,10 +297,13 @@ func (h *Host) Propose(ctx context.Context, id ShardID, tenant tenancy.TenantID,
 	}
 }
 
-// freesSpace tells which commands are let in on a full disk.
+// freesSpace tells which commands are let in on a full disk. Those that renew
+// and end leases write what was there before, or remove it; without them all
+// leases of the node's tenants would end, or none.
 func freesSpace(c *internalv1.Command) bool {
 	switch c.GetOperation().(type) {
-	case *internalv1.Command_Compact, *internalv1.Command_CompactAged, *internalv1.Command_PurgeSlice:
+	case *internalv1.Command_Compact, *internalv1.Command_CompactAged, *internalv1.Command_PurgeSlice,
+		*internalv1.Command_KeepAlive, *internalv1.Command_RevokeLease, *internalv1.Command_ExpireLeases:
 		return true
 	default:
 		return false

@@ -9,14 +9,14 @@ import (
 // metrics are the host's figures. They are labeled by shard, of which a node
 // has tens, never by tenant or namespace.
 type metrics struct {
-	entries, commands, refused, failed, readRounds, snapshots *prometheus.CounterVec
-	leader                                                    *prometheus.GaugeVec
-	reg                                                       prometheus.Registerer
+	entries, commands, refused, failed, readRounds, snapshots, expiredLeases *prometheus.CounterVec
+	leader                                                                   *prometheus.GaugeVec
+	reg                                                                      prometheus.Registerer
 }
 
 type shardMetrics struct {
-	entries, commands, refused, failed, readRounds, snapshots prometheus.Counter
-	leader                                                    prometheus.Gauge
+	entries, commands, refused, failed, readRounds, snapshots, expiredLeases prometheus.Counter
+	leader                                                                   prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -31,14 +31,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return g
 	}
 	return &metrics{
-		entries:    counter("flotilla_shard_proposed_entries_total", "Log entries proposed by this node."),
-		commands:   counter("flotilla_shard_proposed_commands_total", "Commands in these entries; divided by the entries, the size of a group commit."),
-		refused:    counter("flotilla_shard_refused_commands_total", "Commands refused because a queue was full."),
-		failed:     counter("flotilla_shard_failed_entries_total", "Entries that were dropped, or whose outcome is unknown."),
-		readRounds: counter("flotilla_shard_read_rounds_total", "ReadIndex rounds; each serves all reads that wait."),
-		snapshots:  counter("flotilla_shard_bounded_logs_total", "Times that the log was shortened because of its bytes."),
-		reg:        reg,
-		leader:     gauge("flotilla_shard_is_leader", "1 on the node that leads the shard."),
+		entries:       counter("flotilla_shard_proposed_entries_total", "Log entries proposed by this node."),
+		commands:      counter("flotilla_shard_proposed_commands_total", "Commands in these entries; divided by the entries, the size of a group commit."),
+		refused:       counter("flotilla_shard_refused_commands_total", "Commands refused because a queue was full."),
+		failed:        counter("flotilla_shard_failed_entries_total", "Entries that were dropped, or whose outcome is unknown."),
+		readRounds:    counter("flotilla_shard_read_rounds_total", "ReadIndex rounds; each serves all reads that wait."),
+		snapshots:     counter("flotilla_shard_bounded_logs_total", "Times that the log was shortened because of its bytes."),
+		expiredLeases: counter("flotilla_shard_expired_leases_total", "Leases that ended because they were not kept alive, by this node's commands."),
+		reg:           reg,
+		leader:        gauge("flotilla_shard_is_leader", "1 on the node that leads the shard."),
 	}
 }
 
@@ -47,9 +48,10 @@ func (m *metrics) of(shard ShardID) *shardMetrics {
 	return &shardMetrics{
 		entries: m.entries.WithLabelValues(label), commands: m.commands.WithLabelValues(label),
 		refused: m.refused.WithLabelValues(label), failed: m.failed.WithLabelValues(label),
-		readRounds: m.readRounds.WithLabelValues(label),
-		snapshots:  m.snapshots.WithLabelValues(label),
-		leader:     m.leader.WithLabelValues(label),
+		readRounds:    m.readRounds.WithLabelValues(label),
+		snapshots:     m.snapshots.WithLabelValues(label),
+		expiredLeases: m.expiredLeases.WithLabelValues(label),
+		leader:        m.leader.WithLabelValues(label),
 	}
 }
 

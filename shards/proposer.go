@@ -13,6 +13,7 @@ import (
 
 	"github.com/flotillakv/flotilla/shards/fair"
 	"github.com/flotillakv/flotilla/shards/machine"
+	"github.com/flotillakv/flotilla/shards/replica"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
@@ -38,6 +39,7 @@ type proposer struct {
 	cfg     Config
 	id      uint64 // drawn anew by each start of the node
 	now     func() time.Time
+	clock   *replica.Clock
 	metrics *shardMetrics
 
 	// dispatch is held from taking calls off the queue until their entry is
@@ -57,10 +59,10 @@ type proposer struct {
 	loggedBytes atomic.Int64
 }
 
-func newProposer(shard ShardID, node *dragonboat.NodeHost, cfg Config, id uint64, m *shardMetrics) *proposer {
+func newProposer(shard ShardID, node *dragonboat.NodeHost, cfg Config, id uint64, clock *replica.Clock, m *shardMetrics) *proposer {
 	p := &proposer{
 		shard: shard, node: node, session: node.GetNoOPSession(uint64(shard)), cfg: cfg, id: id,
-		now: time.Now, metrics: m,
+		now: time.Now, clock: clock, metrics: m,
 		queue:   fair.New[tenancy.TenantID, *Call](cfg.Queue),
 		waiting: make(map[uint64][]*Call),
 	}
@@ -194,7 +196,7 @@ func (p *proposer) encode(calls []*Call, sequence uint64) []byte {
 		size += len(c.Command) + 4
 	}
 	entry := machine.AppendHeader(make([]byte, 0, size), machine.Header{
-		Proposer: p.id, Sequence: sequence, TimeMS: uint64(p.now().UnixMilli()),
+		Proposer: p.id, Sequence: sequence, TimeMS: uint64(p.now().UnixMilli()), ClockMS: p.clock.NowMS(),
 	})
 	for _, c := range calls {
 		entry = machine.AppendCommand(entry, c.Command)

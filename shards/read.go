@@ -25,6 +25,8 @@ const (
 // only inside the function that Read calls.
 type View struct {
 	rows *store.View
+	// clockMS is how late it is by the shard's clock.
+	clockMS uint64
 	// The namespace that was asked for last: many reads of one are served in a
 	// row.
 	last   tenancy.NamespaceID
@@ -68,6 +70,6 @@ func (h *Host) Read(ctx context.Context, id ShardID, c Consistency, read func(*V
 	if h.stopped {
 		return ErrStopping
 	}
-	view := &View{rows: s.rows.NewView()}
+	view := &View{rows: s.rows.NewView(), clockMS: s.clock.NowMS()}
 	return errors.Join(read(view), view.rows.Close())
 }

@@ -45,6 +45,10 @@ func (e *QuotaError) Error() string {
 	return fmt.Sprintf("the tenant's limit %s of %d is reached", e.Limit, e.Value)
 }
 
+// Refusal marks the error as an answer: every replica refuses alike, and
+// nothing was changed.
+func (*QuotaError) Refusal() {}
+
 // TooLargeError says that a request is larger than a limit of the tenant.
 type TooLargeError struct {
 	// Limit is the limit's name, such as "request_bytes_max".

@@ -20,6 +20,9 @@ type Limits struct {
 	NamespacesMax int
 	// RangeKeysMax is the keys in one answer of Range. Default 10,000.
 	RangeKeysMax int
+	// LeasesMax is the leases of one namespace, each of which takes memory on
+	// the nodes of its shard. Default 1,000,000.
+	LeasesMax int
 }
 
 // WithDefaults returns the limits with a default for each that is not set.
@@ -36,6 +39,7 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.BatchOperationsMax, 1_000)
 	set(&l.NamespacesMax, 1_000_000)
 	set(&l.RangeKeysMax, 10_000)
+	set(&l.LeasesMax, 1_000_000)
 	return l
 }
 
@@ -49,6 +53,7 @@ func (l Limits) Proto() *flotillav1.Limits {
 		BatchOperationsMax: uint64(l.BatchOperationsMax),
 		NamespacesMax:      uint64(l.NamespacesMax),
 		RangeKeysMax:       uint64(l.RangeKeysMax),
+		LeasesMax:          uint64(l.LeasesMax),
 	}
 }
 

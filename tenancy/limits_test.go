@@ -19,6 +19,7 @@ func TestDefaultLimits(t *testing.T) {
 		BatchOperationsMax: 1_000,
 		NamespacesMax:      1_000_000,
 		RangeKeysMax:       10_000,
+		LeasesMax:          1_000_000,
 	}
 	require.Equal(t, want, tenancy.Limits{}.WithDefaults())
 
@@ -33,7 +34,7 @@ func TestLimitsProto(t *testing.T) {
 	t.Parallel()
 	limits := tenancy.Limits{
 		KeyBytesMax: 1, ValueBytesMax: 2, RequestBytesMax: 3, TxnOperationsMax: 4,
-		BatchOperationsMax: 5, NamespacesMax: 6, RangeKeysMax: 7,
+		BatchOperationsMax: 5, NamespacesMax: 6, RangeKeysMax: 7, LeasesMax: 8,
 	}
 	message := limits.Proto().ProtoReflect()
 	fields := message.Descriptor().Fields()
@@ -41,7 +42,7 @@ func TestLimitsProto(t *testing.T) {
 		field := fields.Get(i)
 		require.Equal(t, uint64(field.Number()), message.Get(field).Uint(), "%s", field.Name())
 	}
-	require.Equal(t, protoreflect.FieldNumber(7), fields.Get(fields.Len()-1).Number())
+	require.Equal(t, protoreflect.FieldNumber(8), fields.Get(fields.Len()-1).Number())
 }
 
 func TestLimitsChecks(t *testing.T) {

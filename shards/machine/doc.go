@@ -7,5 +7,5 @@
 //	R3: a refusal is a Result; a Go error means that the replica cannot go on.
 //	R4: the same log gives the same state, byte for byte.
 //
-// One file per family of commands: kv.go, compact.go.
+// One file per family of commands: kv.go, compact.go, lease.go.
 package machine

@@ -9,18 +9,23 @@ import (
 
 // An entry of the Raft log holds the commands of one group commit:
 //
-//	byte  0      format, 1
+//	byte  0      format, 2
 //	bytes 1-8    proposer: a number drawn at random by each start of a node, little endian
 //	bytes 9-16   sequence number of the entry among the proposer's, little endian
 //	bytes 17-24  the proposing leader's clock, milliseconds since 1970, little endian
+//	bytes 25-32  the proposing leader's estimate of the shard's clock, in milliseconds, little endian
 //	then for each command
 //	             its length (uvarint), and an internal.v1.Command
 //
 // Proposer and sequence number let the replica that proposed an entry find
 // those who wait for its answers; the state never depends on them.
+//
+// Of the two clocks the first tells people and policies when something
+// happened; it jumps when a node's clock is set. The second measures how long
+// something lasts, such as a lease: it moves with the nodes' monotonic clocks.
 const (
-	entryFormat = 1
-	headerBytes = 25
+	entryFormat = 2
+	headerBytes = 33
 )
 
 // Header is the fixed part of an entry.
@@ -29,6 +34,9 @@ type Header struct {
 	Sequence uint64
 	// TimeMS is the proposing leader's clock in milliseconds since 1970.
 	TimeMS uint64
+	// ClockMS is the proposing leader's estimate of the shard's clock in
+	// milliseconds.
+	ClockMS uint64
 }
 
 // ErrBadEntry says that a log entry cannot be decoded. The replica that meets
@@ -40,7 +48,8 @@ func AppendHeader(dst []byte, h Header) []byte {
 	dst = append(dst, entryFormat)
 	dst = binary.LittleEndian.AppendUint64(dst, h.Proposer)
 	dst = binary.LittleEndian.AppendUint64(dst, h.Sequence)
-	return binary.LittleEndian.AppendUint64(dst, h.TimeMS)
+	dst = binary.LittleEndian.AppendUint64(dst, h.TimeMS)
+	return binary.LittleEndian.AppendUint64(dst, h.ClockMS)
 }
 
 // AppendCommand adds an encoded command to an entry.
@@ -61,6 +70,7 @@ func DecodeHeader(entry []byte) (h Header, commands []byte, err error) {
 		Proposer: binary.LittleEndian.Uint64(entry[1:]),
 		Sequence: binary.LittleEndian.Uint64(entry[9:]),
 		TimeMS:   binary.LittleEndian.Uint64(entry[17:]),
+		ClockMS:  binary.LittleEndian.Uint64(entry[25:]),
 	}, entry[headerBytes:], nil
 }
 

@@ -31,17 +31,9 @@ func mutate[R mutation, A proto.Message](
 	apply func(*scope, R) (A, error),
 ) (proto.Message, error) {
 	id := tenancy.NamespaceID(c.GetNamespaceId())
-	ns, err := m.namespaces.get(b, id)
+	ns, err := m.owned(b, id, c.GetEpoch())
 	if err != nil {
 		return nil, err
-	}
-	if c.GetEpoch() != ns.epoch {
-		if err := ns.claim(c.GetEpoch()); err != nil {
-			return nil, err
-		}
-		// Also if the command is refused: were the new epoch in memory alone, a
-		// replica that starts again would judge older commands differently (R4).
-		m.namespaces.touch(ns)
 	}
 	var digest requestDigest
 	if req.GetRequestId() != "" {
@@ -67,6 +59,22 @@ func mutate[R mutation, A proto.Message](
 	return response, nil
 }
 
+// owned returns the counters of a command's namespace, or refuses the command
+// because its route is old.
+func (m *Machine) owned(b Batch, id tenancy.NamespaceID, epoch uint64) (*namespace, error) {
+	ns, err := m.namespaces.get(b, id)
+	if err != nil || epoch == ns.epoch {
+		return ns, err
+	}
+	if err := ns.claim(epoch); err != nil {
+		return nil, err
+	}
+	// Also if the command is refused: were the new epoch in memory alone, a
+	// replica that starts again would judge older commands differently (R4).
+	m.namespaces.touch(ns)
+	return ns, nil
+}
+
 func putKey(s *scope, req *flotillav1.PutRequest) (*flotillav1.PutResponse, error) {
 	return mvcc.Put(s.batch.Namespace(s.id), &s.ns.state, s, req)
 }
@@ -83,8 +91,10 @@ func runTxn(s *scope, req *flotillav1.TxnRequest) (*flotillav1.TxnResponse, erro
 // nobody holds fences out every token.
 func (s *scope) CheckFence(*flotillav1.Fence) error { return mvcc.ErrFencingTokenStale }
 
-// CheckLease implements mvcc.Hooks: only a granted lease can be attached to.
-func (s *scope) CheckLease(int64) error { return mvcc.ErrLeaseNotFound }
+// CheckLease implements mvcc.Hooks: see lease_attach.go.
+func (s *scope) CheckLease(id int64) error { return s.m.checkAttach(leaseName{s.id, id}) }
 
-// MoveLease implements mvcc.Hooks. CheckLease lets no lease in, so none moves.
-func (s *scope) MoveLease([]byte, int64, int64) error { return nil }
+// MoveLease implements mvcc.Hooks: see lease_attach.go.
+func (s *scope) MoveLease(key []byte, from, to int64) error {
+	return s.m.moveLease(s.batch, s.id, key, from, to)
+}

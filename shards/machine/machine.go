@@ -28,20 +28,24 @@ type Change struct {
 	Revision  mvcc.Revision
 }
 
-// A Machine applies log entries. Its memory is a cache of rows, but for the
-// index of kept answers, whose size is bounded; Load builds it anew.
+// A Machine applies log entries. Its memory is a cache of rows, which Load
+// builds anew: the counters of some namespaces, the index of kept answers, whose
+// size is bounded, and all leases, which tenants' limits bound.
 //
 // Not safe for concurrent use: entries are applied one after the other.
 type Machine struct {
 	shard      internalv1.ShardState
 	namespaces *namespaceCache
 	requests   *requestIndex
+	leases     *leaseTable
 	command    internalv1.Command // reused by Apply
 }
 
 // New makes a machine that must be loaded before it is used.
 func New() *Machine {
-	return &Machine{namespaces: newNamespaceCache(namespacesCachedMax), requests: newRequestIndex()}
+	return &Machine{
+		namespaces: newNamespaceCache(namespacesCachedMax), requests: newRequestIndex(), leases: newLeaseTable(),
+	}
 }
 
 // Load drops what the machine remembers and reads the shard's rows: when a
@@ -51,6 +55,7 @@ func (m *Machine) Load(rows Rows) (applied uint64, err error) {
 	m.shard.Reset()
 	m.namespaces = newNamespaceCache(namespacesCachedMax)
 	m.requests = newRequestIndex()
+	m.leases = newLeaseTable()
 	value, ok, err := rows.Row(TableState, shardRows, nil)
 	if err != nil {
 		return 0, fmt.Errorf("load the shard's state: %w", err)
@@ -68,6 +73,9 @@ func (m *Machine) Load(rows Rows) (applied uint64, err error) {
 	if err := m.requests.load(rows); err != nil {
 		return 0, err
 	}
+	if err := m.leases.load(rows); err != nil {
+		return 0, err
+	}
 	return m.shard.GetAppliedIndex(), nil
 }
 
@@ -77,6 +85,10 @@ func (m *Machine) Applied() uint64 { return m.shard.GetAppliedIndex() }
 // Now is the machine's time in milliseconds since 1970: the greatest time of
 // the entries applied so far. It never goes backwards.
 func (m *Machine) Now() uint64 { return m.shard.GetTimeMs() }
+
+// Clock is the shard's clock in milliseconds as of the entries applied so far.
+// It never goes backwards.
+func (m *Machine) Clock() uint64 { return m.shard.GetClockMs() }
 
 // Apply runs the commands of the entry at index and appends their results to
 // dst. An empty entry, as Raft itself writes, has none. Effects go into the
@@ -94,6 +106,7 @@ func (m *Machine) Apply(b Batch, index uint64, entry []byte, dst []Result) ([]Re
 		return nil, fmt.Errorf("entry %d: %w", index, err)
 	}
 	m.shard.TimeMs = max(m.shard.GetTimeMs(), header.TimeMS)
+	m.shard.ClockMs = max(m.shard.GetClockMs(), header.ClockMS)
 	for raw, err := range splitCommands(commands) {
 		if err != nil {
 			return nil, fmt.Errorf("entry %d: %w", index, err)
@@ -160,6 +173,14 @@ func (m *Machine) dispatch(b Batch, c *internalv1.Command) (proto.Message, error
 		return m.purgeSlice(b, op.PurgeSlice)
 	case *internalv1.Command_CompactAged:
 		return m.compactAged(b, op.CompactAged)
+	case *internalv1.Command_GrantLease:
+		return mutate(m, b, c, op.GrantLease.GetRequest(), kindGrantLease, grantLease(op.GrantLease.GetLeasesMax()))
+	case *internalv1.Command_KeepAlive:
+		return m.keepAlive(b, c, op.KeepAlive)
+	case *internalv1.Command_RevokeLease:
+		return mutate(m, b, c, op.RevokeLease, kindRevokeLease, revokeLease)
+	case *internalv1.Command_ExpireLeases:
+		return m.expireLeases(b, op.ExpireLeases)
 	default:
 		return nil, fmt.Errorf("%w: unknown command: a newer version wrote it", ErrBadEntry)
 	}

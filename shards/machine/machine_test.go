@@ -43,7 +43,8 @@ func (s *shard) load() {
 	s.index = applied
 }
 
-// entry applies commands as one log entry at a time in milliseconds.
+// entry applies commands as one log entry, at a time in milliseconds by both
+// clocks.
 func (s *shard) entry(timeMS uint64, commands ...*internalv1.Command) []machine.Result {
 	s.t.Helper()
 	results, err := s.try(encodeEntry(s.t, timeMS, commands...))
@@ -53,7 +54,7 @@ func (s *shard) entry(timeMS uint64, commands ...*internalv1.Command) []machine.
 
 func encodeEntry(tb testing.TB, timeMS uint64, commands ...*internalv1.Command) []byte {
 	tb.Helper()
-	entry := machine.AppendHeader(nil, machine.Header{TimeMS: timeMS})
+	entry := machine.AppendHeader(nil, machine.Header{TimeMS: timeMS, ClockMS: timeMS})
 	for _, c := range commands {
 		encoded, err := proto.Marshal(c)
 		require.NoError(tb, err)
@@ -172,8 +173,10 @@ func TestTimeNeverGoesBackwards(t *testing.T) {
 	s.entry(100)
 	s.entry(50)
 	require.EqualValues(t, 100, s.machine.Now())
+	require.EqualValues(t, 100, s.machine.Clock())
 	s.load()
 	require.EqualValues(t, 100, s.machine.Now())
+	require.EqualValues(t, 100, s.machine.Clock())
 }
 
 func TestRowsOfManyNamespacesOutliveTheCache(t *testing.T) {
@@ -243,10 +246,10 @@ func TestNamespacesAreCompactedByTheAgeOfTheirRevisions(t *testing.T) {
 func TestWhatCannotBeDecodedHaltsTheReplica(t *testing.T) {
 	t.Parallel()
 	good := encodeEntry(t, 1, put(1, 1, "k", "v", ""))
-	newer := append([]byte{9}, good[1:]...)
+	newer, older := append([]byte{9}, good[1:]...), append([]byte{1}, good[1:]...)
 	unknown := encodeEntry(t, 1, &internalv1.Command{NamespaceId: 1})
 	for name, entry := range map[string][]byte{
-		"short": good[:10], "cut": good[:len(good)-1], "a newer format": newer, "an unknown command": unknown,
+		"short": good[:10], "cut": good[:len(good)-1], "a newer format": newer, "the format without a clock": older, "an unknown command": unknown,
 	} {
 		_, err := newShard(t).try(entry)
 		require.ErrorIs(t, err, machine.ErrBadEntry, name)

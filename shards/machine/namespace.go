@@ -34,6 +34,7 @@ type namespace struct {
 	id        tenancy.NamespaceID
 	epoch     uint64
 	ageBucket uint64
+	leases    uint64 // number of them
 	state     mvcc.State
 	// written is the revision that is stored, or put into the batch.
 	written mvcc.Revision
@@ -80,6 +81,7 @@ func (n *namespace) record() *internalv1.NamespaceState {
 		Keys:            n.state.Keys,
 		LiveBytes:       n.state.LiveBytes,
 		AgeBucket:       n.ageBucket,
+		Leases:          n.leases,
 	}
 }
 
@@ -112,7 +114,7 @@ func (c *namespaceCache) get(rows Rows, id tenancy.NamespaceID) (*namespace, err
 		if err := proto.Unmarshal(row, &rec); err != nil {
 			return nil, fmt.Errorf("decode a namespace's state: %w", err)
 		}
-		ns.epoch, ns.ageBucket, ns.state = rec.GetEpoch(), rec.GetAgeBucket(), stateOf(&rec)
+		ns.epoch, ns.ageBucket, ns.leases, ns.state = rec.GetEpoch(), rec.GetAgeBucket(), rec.GetLeases(), stateOf(&rec)
 	}
 	ns.written = ns.state.Revision
 	ns.lru = c.used.PushFront(ns)

@@ -33,6 +33,9 @@ const (
 	kindDelete  requestKind = 2
 	kindTxn     requestKind = 3
 	kindCompact requestKind = 4
+
+	kindGrantLease  requestKind = 5
+	kindRevokeLease requestKind = 6
 )
 
 // AlreadyAppliedError answers a retry whose first attempt was applied when the
@@ -154,6 +157,10 @@ func decodeAnswer(a *internalv1.RequestAnswer, kind requestKind) (proto.Message,
 		response = &flotillav1.TxnResponse{}
 	case kindCompact:
 		response = &flotillav1.CompactResponse{}
+	case kindGrantLease:
+		response = &flotillav1.GrantLeaseResponse{}
+	case kindRevokeLease:
+		response = &flotillav1.RevokeLeaseResponse{}
 	}
 	if err := proto.Unmarshal(a.GetResponse(), response); err != nil {
 		return nil, fmt.Errorf("decode a kept answer: %w", err)

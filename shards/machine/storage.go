@@ -25,6 +25,12 @@ const (
 	// TableAges holds when the shard's namespaces wrote: (age bucket,
 	// namespace id) -> revision before the bucket's first write.
 	TableAges Table = 6
+	// TableLeases holds the leases of the shard's namespaces: see
+	// lease_record.go.
+	TableLeases Table = 7
+	// TableLeaseKeys holds which keys of a namespace are attached to its
+	// leases: see lease_record.go.
+	TableLeaseKeys Table = 8
 )
 
 // shardRows is the namespace of the shard's own rows.

@@ -33,6 +33,8 @@ const (
 	ErrKeyExists = condition("the key exists")
 	// ErrLeaseNotFound says that the lease does not exist or has expired.
 	ErrLeaseNotFound = condition("the lease does not exist or has expired")
+	// ErrLeaseExists says that a lease had to be new and is not.
+	ErrLeaseExists = condition("a lease of this id exists")
 	// ErrFencingTokenStale says that the lock or leadership is no longer held
 	// under the fencing token.
 	ErrFencingTokenStale = condition("the fencing token is no longer the holder's")

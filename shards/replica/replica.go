@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync/atomic"
 
 	"github.com/lni/dragonboat/v4/statemachine"
@@ -43,7 +44,10 @@ type Replica struct {
 	shard    *store.Shard
 	machine  *machine.Machine
 	listener Listener
+	clock    *Clock
 	applied  atomic.Uint64
+	clockMS  atomic.Uint64
+	expiry   atomic.Uint64
 
 	// Reused by Update, which is never called concurrently.
 	results []machine.Result
@@ -51,13 +55,38 @@ type Replica struct {
 	changes []machine.Change
 }
 
-// New makes a replica over a shard's store.
-func New(shard *store.Shard, listener Listener) *Replica {
-	return &Replica{shard: shard, machine: machine.New(), listener: listener}
+// New makes a replica over a shard's store. It moves the clock with the entries
+// that it applies.
+func New(shard *store.Shard, clock *Clock, listener Listener) *Replica {
+	r := &Replica{shard: shard, machine: machine.New(), clock: clock, listener: listener}
+	r.expiry.Store(NoExpiry)
+	return r
 }
 
 // AppliedIndex is the index of the last entry whose effects are readable.
 func (r *Replica) AppliedIndex() uint64 { return r.applied.Load() }
+
+// NoExpiry is what NextExpiry tells of a shard without leases.
+const NoExpiry = math.MaxUint64
+
+// NextExpiry is until when, by the shard's clock in milliseconds, surely no
+// lease has to end.
+func (r *Replica) NextExpiry() uint64 { return r.expiry.Load() }
+
+// ClockMS is the shard's clock as of the last entry applied, in milliseconds.
+func (r *Replica) ClockMS() uint64 { return r.clockMS.Load() }
+
+// noteTime tells those who look from outside how late it is in the shard.
+func (r *Replica) noteTime() {
+	clockMS := r.machine.Clock()
+	r.clock.Observe(clockMS)
+	r.clockMS.Store(clockMS)
+	expiry, ok := r.machine.NextExpiry()
+	if !ok {
+		expiry = NoExpiry
+	}
+	r.expiry.Store(expiry)
+}
 
 // Open implements statemachine.IOnDiskStateMachine.
 func (r *Replica) Open(<-chan struct{}) (uint64, error) { return r.load() }
@@ -69,6 +98,7 @@ func (r *Replica) load() (uint64, error) {
 		return 0, fmt.Errorf("open the replica: %w", err)
 	}
 	r.applied.Store(applied)
+	r.noteTime()
 	return applied, nil
 }
 
@@ -114,6 +144,7 @@ func (r *Replica) apply(entries []statemachine.Entry) (err error) {
 		return fmt.Errorf("commit entries up to %d: %w", r.machine.Applied(), err)
 	}
 	r.applied.Store(r.machine.Applied())
+	r.noteTime()
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"pgregory.net/rapid"
 
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
@@ -56,7 +57,7 @@ func (in *instance) open() {
 	var err error
 	in.store, err = store.Open(in.disk.Config())
 	require.NoError(in.t, err)
-	in.replica = replica.New(in.store.Shard(shardID), in.told)
+	in.replica = replica.New(in.store.Shard(shardID), replica.NewClock(replica.SystemMonotonic()), in.told)
 	in.applied, err = in.replica.Open(nil)
 	require.NoError(in.t, err)
 }
@@ -99,9 +100,13 @@ func anyCommand(t *rapid.T) *internalv1.Command {
 		requestID = fmt.Sprint("r", rapid.IntRange(0, 20).Draw(t, "request"))
 	}
 	put := &flotillav1.PutRequest{Key: key, Value: rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "value")}
-	switch rapid.IntRange(0, 9).Draw(t, "kind") {
+	lease := int64(rapid.IntRange(1, 4).Draw(t, "lease"))
+	switch rapid.IntRange(0, 13).Draw(t, "kind") {
 	default:
 		put.RequestId = requestID
+		if rapid.Bool().Draw(t, "on a lease") {
+			put.Lease = lease
+		}
 		put.PrevKv = rapid.Bool().Draw(t, "prev")
 		c.Operation = &internalv1.Command_Put{Put: put}
 	case 5, 6:
@@ -133,6 +138,22 @@ func anyCommand(t *rapid.T) *internalv1.Command {
 				BeforeMs: uint64(rapid.IntRange(0, 100).Draw(t, "before")) * machine.AgeBucketMS / 4, NamespacesMax: 2,
 			}}
 		}
+	case 10:
+		c.Operation = &internalv1.Command_GrantLease{GrantLease: &internalv1.GrantLease{
+			Request: &flotillav1.GrantLeaseRequest{
+				RequestId: requestID, Id: lease,
+				Ttl: &durationpb.Duration{Seconds: int64(rapid.IntRange(1, 20).Draw(t, "ttl"))},
+			},
+			LeasesMax: 3,
+		}}
+	case 11:
+		c.Operation = &internalv1.Command_KeepAlive{KeepAlive: &flotillav1.KeepAliveRequest{Ids: []int64{lease, 1, lease}}}
+	case 12:
+		c.Operation = &internalv1.Command_RevokeLease{RevokeLease: &flotillav1.RevokeLeaseRequest{RequestId: requestID, Id: lease}}
+	case 13:
+		c = &internalv1.Command{Operation: &internalv1.Command_ExpireLeases{ExpireLeases: &internalv1.ExpireLeases{
+			LeasesMax: uint32(rapid.IntRange(0, 3).Draw(t, "leases")), KeysMax: uint32(rapid.IntRange(0, 3).Draw(t, "keys")),
+		}}}
 	}
 	return c
 }
@@ -147,7 +168,8 @@ func anyLog(t *rapid.T) [][]byte {
 		entry := machine.AppendHeader(nil, machine.Header{
 			Proposer: 1, Sequence: uint64(i),
 			// Clocks of leaders jump; the machine's never goes back.
-			TimeMS: uint64(rapid.IntRange(0, 100).Draw(t, "time")) * machine.AgeBucketMS / 4,
+			TimeMS:  uint64(rapid.IntRange(0, 100).Draw(t, "time")) * machine.AgeBucketMS / 4,
+			ClockMS: uint64(rapid.IntRange(0, 40).Draw(t, "clock")) * 1000,
 		})
 		for range rapid.IntRange(1, 6).Draw(t, "commands") {
 			encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(anyCommand(t))

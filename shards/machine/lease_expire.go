@@ -1,0 +1,78 @@
+package machine
+
+import (
+	"google.golang.org/protobuf/proto"
+
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+)
+
+// dueLease is a lease whose time is over.
+type dueLease struct {
+	name leaseName
+	keys [][]byte
+}
+
+// expireLeases ends the leases whose deadline the shard's clock has reached.
+// What it needs is read before anything is written: reading what a batch has
+// written before costs more than reading what is committed.
+func (m *Machine) expireLeases(b Batch, req *internalv1.ExpireLeases) (proto.Message, error) {
+	due, err := m.dueLeases(b, req)
+	if err != nil {
+		return nil, err
+	}
+	response := &internalv1.ExpireLeasesResponse{Leases: uint64(len(due))}
+	for _, d := range due {
+		deleted, err := m.expire(b, d)
+		if err != nil {
+			return nil, err
+		}
+		response.Keys += uint64(deleted)
+	}
+	atMS, ok := m.leases.settle(m.Clock())
+	response.More = ok && atMS <= m.Clock()
+	return response, nil
+}
+
+// dueLeases takes the leases to end out of the queue. One that has more keys
+// than a command may delete is ended alone.
+func (m *Machine) dueLeases(b Batch, req *internalv1.ExpireLeases) ([]dueLease, error) {
+	var due []dueLease
+	keys := uint64(0)
+	for uint64(len(due)) < uint64(req.GetLeasesMax()) {
+		name, held, ok := m.leases.takeDue(m.Clock())
+		if !ok {
+			break
+		}
+		if keys += held.Keys; len(due) > 0 && keys > uint64(req.GetKeysMax()) {
+			m.leases.putBack(name, held)
+			break
+		}
+		attached, err := attachedKeys(b, name, held.Lease)
+		if err != nil {
+			return nil, err
+		}
+		due = append(due, dueLease{name, attached})
+	}
+	return due, nil
+}
+
+func (m *Machine) expire(b Batch, d dueLease) (deleted int, err error) {
+	ns, err := m.namespaces.get(b, d.name.ns)
+	if err != nil {
+		return 0, err
+	}
+	before := ns.state.Revision
+	s := &scope{m: m, batch: b, id: d.name.ns, ns: ns}
+	if deleted, err = s.endLease(d.name.id, d.keys); err != nil {
+		return 0, err
+	}
+	m.namespaces.touch(ns)
+	if ns.state.Revision != before {
+		err = m.noteAge(b, d.name.ns, ns, before)
+	}
+	return deleted, err
+}
+
+// NextExpiry is until when, by the shard's clock in milliseconds, surely no
+// lease has to end; ok is false if there are no leases.
+func (m *Machine) NextExpiry() (clockMS uint64, ok bool) { return m.leases.settle(m.Clock()) }
