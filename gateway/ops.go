@@ -45,7 +45,9 @@ func OpsHandler(health Health, metrics prometheus.Gatherer) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	services := []string{flotillav1connect.KVServiceName, flotillav1connect.TenantServiceName}
+	services := []string{
+		flotillav1connect.KVServiceName, flotillav1connect.LeaseServiceName, flotillav1connect.TenantServiceName,
+	}
 	mux.Handle(grpchealth.NewHandler(grpchealth.NewStaticChecker(services...)))
 	reflector := grpcreflect.NewStaticReflector(services...)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))

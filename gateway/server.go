@@ -60,6 +60,7 @@ func New(cfg Config, host route.Host, cat *catalog.Catalog, reg prometheus.Regis
 	)
 	mux := http.NewServeMux()
 	mux.Handle(flotillav1connect.NewKVServiceHandler(&kvHandler{kv: kv, auth: authenticator, log: log, stopping: s.stopping}, options))
+	mux.Handle(flotillav1connect.NewLeaseServiceHandler(&leaseHandler{kv: kv, auth: authenticator, stopping: s.stopping}, options))
 	mux.Handle(flotillav1connect.NewTenantServiceHandler(&tenantHandler{catalog: cat}, options))
 	procedures := limitBodyTime(mux, intercept.TimeoutMax, log)
 	plain := rest.New(kv, authenticator, log)

@@ -123,6 +123,12 @@ var table = []row{
 		advice: "grant a new lease",
 	},
 	{
+		match: matchIs(mvcc.ErrLeaseExists),
+		code:  connect.CodeAlreadyExists, status: http.StatusConflict,
+		reason: flotillav1.Reason_REASON_LEASE_EXISTS,
+		advice: "take another id, or let the server choose one",
+	},
+	{
 		match: matchIs(mvcc.ErrFencingTokenStale),
 		code:  connect.CodeFailedPrecondition, status: http.StatusPreconditionFailed,
 		reason: flotillav1.Reason_REASON_FENCING_TOKEN_STALE,

@@ -91,6 +91,11 @@ func samples() []sample {
 			message: "the lease does not exist",
 		},
 		{
+			name: "lease exists", err: mvcc.ErrLeaseExists,
+			code: connect.CodeAlreadyExists, status: 409, reason: flotillav1.Reason_REASON_LEASE_EXISTS,
+			message: "a lease of this id exists: take another",
+		},
+		{
 			name: "fencing token stale", err: mvcc.ErrFencingTokenStale,
 			code: connect.CodeFailedPrecondition, status: 412, reason: flotillav1.Reason_REASON_FENCING_TOKEN_STALE,
 			message: "stop acting",

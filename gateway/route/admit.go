@@ -86,6 +86,9 @@ func (a *admitted) check() error {
 		a.command = &internalv1.Command{Operation: &internalv1.Command_Compact{Compact: req}}
 		return mvcc.CheckCompact(req, limits)
 	default:
+		if ok, err := a.checkLease(); ok {
+			return err
+		}
 		return fmt.Errorf("%T is not a request to a key space", a.request)
 	}
 }

@@ -29,8 +29,9 @@ type Catalog interface {
 // KV serves the key space of all tenants. The principal is taken from the
 // context of each call. Requests become its own: their `namespace` is cleared.
 type KV struct {
-	host    Host
-	catalog Catalog
+	host     Host
+	catalog  Catalog
+	renewals renewals
 }
 
 // NewKV makes a KV.
@@ -61,6 +62,9 @@ func (kv *KV) do(ctx context.Context, req Request) (proto.Message, error) {
 	if err != nil {
 		return nil, err
 	}
+	if keepAlive, ok := req.(*flotillav1.KeepAliveRequest); ok {
+		return kv.keepAlive(ctx, a, keepAlive)
+	}
 	if a.command != nil {
 		return kv.host.Propose(ctx, a.route.Shard, a.tenant, a.command)
 	}
@@ -86,6 +90,10 @@ func (kv *KV) read(ctx context.Context, v *shards.View, a admitted) (proto.Messa
 		return mvcc.Range(space, &state, req, mvcc.ReadLimits{
 			KeysMax: a.limits.RangeKeysMax, BytesMax: a.limits.RequestBytesMax, Interrupted: ctx.Err,
 		})
+	case *flotillav1.GetLeaseRequest:
+		return getLease(v, a, req, &state)
+	case *flotillav1.ListLeasesRequest:
+		return listLeases(v, a, req, &state)
 	default:
 		return nil, fmt.Errorf("%T is not a read", a.request)
 	}
