@@ -152,6 +152,16 @@ func (b *bench) compare(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if b.opts.watches > 0 {
+		if err := b.measureFanOut(ctx, sides, d); err != nil {
+			return err
+		}
+	}
+	if b.opts.idleWatches > 0 {
+		if err := b.measureIdleWatches(ctx, sides); err != nil {
+			return err
+		}
+	}
 	if b.opts.restart {
 		if err := b.measureRestart(ctx, sides); err != nil {
 			return err

@@ -40,8 +40,9 @@ func newEtcdSide(o *options, path, dir string) (*side, error) {
 	s.probe = func(ctx context.Context) error { return probeEtcd(ctx, client) }
 	return &side{
 		name: s.name, server: s,
-		connect:    func() (target, error) { return connectEtcd(client) },
-		profileURL: func() (string, error) { return "http://" + client + "/debug/pprof/profile", nil },
+		connect:     func() (target, error) { return connectEtcd(client) },
+		etcdAddress: client,
+		profileURL:  func() (string, error) { return "http://" + client + "/debug/pprof/profile", nil },
 	}, nil
 }
 

@@ -30,10 +30,14 @@ func newFlotillaSide(o *options, path, dir string) (*side, error) {
 	if err != nil {
 		return nil, err
 	}
+	etcd, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
 	data := filepath.Join(dir, "data")
 	s := &server{
 		name: "flotilla", dir: dir, path: path,
-		args: []string{"dev", "--data-dir", data, "--listen-api", api, "--listen-ops", ops},
+		args: []string{"dev", "--data-dir", data, "--listen-api", api, "--listen-etcd", etcd, "--listen-ops", ops},
 		// The CLI's context file is the user's own; it is not to learn of this.
 		env: append(serverEnv(o), "XDG_CONFIG_HOME="+dir),
 	}
@@ -41,7 +45,11 @@ func newFlotillaSide(o *options, path, dir string) (*side, error) {
 	s.probe = func(ctx context.Context) error { return probeFlotilla(ctx, info) }
 	return &side{
 		name: s.name, server: s,
+		etcdAddress: etcd,
 		connect: func() (target, error) {
+			if o.api == apiEtcd {
+				return connectEtcd(etcd)
+			}
 			client, info, err := connectFlotilla(info)
 			if err != nil {
 				return nil, err

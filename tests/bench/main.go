@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	if err := b.build(ctx); err != nil {
 		return err
 	}
-	if len(opts.workloads) > 0 || opts.restart {
+	if len(opts.workloads) > 0 || opts.restart || opts.watches > 0 || opts.idleWatches > 0 {
 		if err := b.compare(ctx); err != nil {
 			return err
 		}

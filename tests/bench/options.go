@@ -11,6 +11,12 @@ import (
 	"time"
 )
 
+// The values of -api.
+const (
+	apiFlotilla = "flotilla"
+	apiEtcd     = "etcd"
+)
+
 // options are what the command line asks for.
 type options struct {
 	workloads  []workload
@@ -30,6 +36,9 @@ type options struct {
 
 	restart    bool
 	namespaces int
+
+	api                               string
+	watches, watchEvents, idleWatches int
 
 	dir, jsonFile, profileDir string
 }
@@ -57,6 +66,10 @@ func parseOptions(args []string, usage io.Writer) (options, error) {
 	f.StringVar(&o.cgroup, "cgroup", "", "directory of a cgroup (v1 memory or v2) in which to make one per server")
 	f.BoolVar(&o.restart, "restart", false, "kill -9 the preloaded servers at the end and time how soon they serve again")
 	f.IntVar(&o.namespaces, "namespaces", 0, "also measure a node with so many namespaces of 10 keys")
+	f.StringVar(&o.api, "api", apiFlotilla, "what the callers of Flotilla use: its own API by the SDK ("+apiFlotilla+"), or its etcd port by clientv3 ("+apiEtcd+")")
+	f.IntVar(&o.watches, "watches", 0, "also measure how fast events reach so many watches of one prefix, by clientv3 on both")
+	f.IntVar(&o.watchEvents, "watch-events", 200, "writes in a round of -watches")
+	f.IntVar(&o.idleWatches, "idle-watches", 0, "also note the memory of so many watches of keys that nobody writes")
 	f.StringVar(&o.dir, "dir", "", "directory for the servers' data; default the system's for temporary files")
 	f.StringVar(&o.jsonFile, "json", "", "file to write the results to, as JSON")
 	f.StringVar(&o.profileDir, "profile", "", "directory for CPU profiles, each of 5 s of load that is not measured")
@@ -85,11 +98,18 @@ func (o *options) validate() error {
 	positive("timeout", int(o.timeout))
 	positive("flotilla-clients", o.flotillaClients)
 	positive("etcd-clients", o.etcdClients)
+	positive("watch-events", o.watchEvents)
+	if o.api != apiFlotilla && o.api != apiEtcd {
+		errs = append(errs, fmt.Errorf("-api must be %s or %s", apiFlotilla, apiEtcd))
+	}
 	if len(o.callers) > 0 && o.keys < max(rangeKeys, slices.Max(o.callers)) {
 		errs = append(errs, fmt.Errorf("-keys must be at least %d, and a key per caller", rangeKeys))
 	}
 	if o.valueBytes > valuePoolBytes {
 		errs = append(errs, fmt.Errorf("-value-bytes must be at most %d", valuePoolBytes))
+	}
+	if o.watches < 0 || o.idleWatches < 0 {
+		errs = append(errs, errors.New("-watches and -idle-watches cannot be negative"))
 	}
 	if o.namespaces < 0 || o.warmUp < 0 || o.pause < 0 || o.goMaxProcs < 0 {
 		errs = append(errs, errors.New("-namespaces, -warm-up, -pause and -gomaxprocs cannot be negative"))

@@ -32,6 +32,7 @@ type report struct {
 	CPUs       int               `json:"cpus"`
 	GoVersion  string            `json:"go_version"`
 	Comparison []comparison      `json:"comparison,omitempty"`
+	Watch      *watchRow         `json:"watch,omitempty"`
 	Memory     []memoryRow       `json:"memory,omitempty"`
 	Restart    *both[restarted]  `json:"restart,omitempty"`
 	Namespaces *namespacesResult `json:"namespaces,omitempty"`

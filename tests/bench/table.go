@@ -17,6 +17,10 @@ func (r *report) printComparison(out io.Writer, o options) {
 		fmt.Fprintln(out)
 		speedTable(r.Comparison).print(out)
 	}
+	if r.Watch != nil {
+		fmt.Fprintln(out)
+		watchTable(*r.Watch).print(out)
+	}
 	fmt.Fprintln(out)
 	memoryTable(r.Memory).print(out)
 	if r.Restart != nil {

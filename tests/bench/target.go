@@ -40,6 +40,8 @@ type side struct {
 	// connect makes a client; callers share a few.
 	connect func() (target, error)
 	clients []target
+	// etcdAddress is where it serves etcd's API.
+	etcdAddress string
 	// profileURL answers with a CPU profile of the server; "" if it has none.
 	profileURL func() (string, error)
 }
