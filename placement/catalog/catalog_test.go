@@ -20,7 +20,7 @@ import (
 // noMarkers is for a host that is started once.
 type noMarkers struct{}
 
-func (noMarkers) HasReplica(shards.ShardID, uint64) bool    { return false }
+func (noMarkers) HasReplica(shards.ShardID, uint64) bool   { return false }
 func (noMarkers) MarkReplica(shards.ShardID, uint64) error { return nil }
 
 const (

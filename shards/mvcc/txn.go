@@ -47,7 +47,7 @@ type txn struct {
 	decisions []bool
 	set       writeSet
 	change    counters
-	budget budget
+	budget    budget
 	// tombstone is the stored form of one, shared by all deletions.
 	tombstone []byte
 }
