@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/flotillakv/flotilla/shards/fair"
+	"github.com/flotillakv/flotilla/shards/watch"
 )
 
 // Config is how a node hosts shards. Zero fields take the defaults.
@@ -50,6 +51,9 @@ type Config struct {
 	// ProposeTimeout is after how long the outcome of an entry counts as
 	// unknown. Default 10 s.
 	ProposeTimeout time.Duration
+
+	// Watch bounds what waits for watches.
+	Watch watch.Config
 
 	// CompactionAge is how long old revisions stay readable: namespaces are
 	// compacted by age. Negative keeps them for ever. Default 1 h.

@@ -22,6 +22,7 @@ import (
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/replica"
 	"github.com/flotillakv/flotilla/shards/store"
+	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
@@ -38,10 +39,10 @@ type Host struct {
 	shards map[ShardID]*shard
 	onHalt func(error)
 
-	readOnly  atomic.Bool
-	observers observers
-	stop      context.CancelFunc
-	workers   sync.WaitGroup
+	readOnly atomic.Bool
+	accounts watch.Accounts
+	stop     context.CancelFunc
+	workers  sync.WaitGroup
 
 	// reading is held shared by each read for as long as it uses the store,
 	// so that the store is not closed under it.
@@ -57,6 +58,7 @@ type shard struct {
 	reader   *reader
 	clock    *replica.Clock
 	rows     *store.Shard
+	watches  *watch.Hub
 	metrics  *shardMetrics
 	leader   atomic.Uint64
 	// expiring is whether a command that ends leases is on its way.
@@ -95,8 +97,9 @@ func Start(ctx context.Context, cfg Config, st *store.Store, markers Markers, re
 	// All shards are known before the first starts: the engine tells of
 	// leaders from then on.
 	m := newMetrics(reg)
+	watches := watch.NewMetrics(reg, &h.accounts)
 	for _, id := range cfg.Shards {
-		h.shards[id] = h.newShard(id, m.of(id))
+		h.shards[id] = h.newShard(id, m.of(id), watches)
 		m.watchApplied(id, h.shards[id].replica.AppliedIndex)
 	}
 	for _, id := range cfg.Shards {
@@ -141,10 +144,11 @@ func (h *Host) nodeConfig() config.NodeHostConfig {
 	}
 }
 
-func (h *Host) newShard(id ShardID, m *shardMetrics) *shard {
+func (h *Host) newShard(id ShardID, m *shardMetrics, watches *watch.Metrics) *shard {
 	s := &shard{id: id, rows: h.store.Shard(uint64(id)), metrics: m}
 	s.clock = replica.NewClock(replica.SystemMonotonic())
-	s.replica = replica.New(s.rows, s.clock, &applyListener{host: h, shard: s})
+	s.watches = h.newHub(s, watches)
+	s.replica = replica.New(s.rows, s.clock, &applyListener{host: h, shard: s}, s.watches)
 	s.proposer = newProposer(id, h.node, h.cfg, proposerID(), s.clock, m)
 	s.reader = newReader(id, h.node, h.cfg, m)
 	return s
@@ -206,6 +210,7 @@ func (h *Host) closeShards() {
 	for _, s := range h.shards {
 		s.proposer.close()
 		s.reader.close()
+		s.watches.Close(ErrStopping)
 	}
 }
 
@@ -234,11 +239,6 @@ func (l *applyListener) Applied(header machine.Header, results []machine.Result)
 	if header.Proposer == l.shard.proposer.id {
 		l.shard.proposer.applied(header.Sequence, results)
 	}
-}
-
-// Changed implements replica.Listener.
-func (l *applyListener) Changed(changes []machine.Change) {
-	l.host.observers.notify(changes)
 }
 
 // Halted implements replica.Listener.

@@ -357,23 +357,3 @@ func TestLogIsShortenedByItsBytes(t *testing.T) {
 	n.start()
 	require.Equal(t, before, n.hash(), "what is dropped from the log was flushed")
 }
-
-func TestObserversHearOfTheirNamespaceOnly(t *testing.T) {
-	t.Parallel()
-	n := newNode(t, shards.Config{})
-	changed, end := n.host.Observe(10)
-	n.put(11, "a", "1")
-	select {
-	case <-changed:
-		t.Fatal("told of another namespace")
-	default:
-	}
-	n.put(10, "a", "1")
-	// The answer and the token leave the same apply: the token may be later.
-	select {
-	case <-changed:
-	case <-time.After(10 * time.Second):
-		t.Fatal("not told")
-	}
-	end()
-}

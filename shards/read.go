@@ -65,6 +65,11 @@ func (h *Host) Read(ctx context.Context, id ShardID, c Consistency, read func(*V
 			return err
 		}
 	}
+	return h.readPresent(s, read)
+}
+
+// readPresent calls read with the replica's state as it is.
+func (h *Host) readPresent(s *shard, read func(*View) error) error {
 	h.reading.RLock()
 	defer h.reading.RUnlock()
 	if h.stopped {

@@ -23,6 +23,8 @@ type Limits struct {
 	// LeasesMax is the leases of one namespace, each of which takes memory on
 	// the nodes of its shard. Default 1,000,000.
 	LeasesMax int
+	// WatchesMax is the watches that are open on one node. Default 100,000.
+	WatchesMax int
 }
 
 // WithDefaults returns the limits with a default for each that is not set.
@@ -40,6 +42,7 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.NamespacesMax, 1_000_000)
 	set(&l.RangeKeysMax, 10_000)
 	set(&l.LeasesMax, 1_000_000)
+	set(&l.WatchesMax, 100_000)
 	return l
 }
 
@@ -54,6 +57,7 @@ func (l Limits) Proto() *flotillav1.Limits {
 		NamespacesMax:      uint64(l.NamespacesMax),
 		RangeKeysMax:       uint64(l.RangeKeysMax),
 		LeasesMax:          uint64(l.LeasesMax),
+		WatchesMax:         uint64(l.WatchesMax),
 	}
 }
 

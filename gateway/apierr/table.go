@@ -14,6 +14,7 @@ import (
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
@@ -126,6 +127,18 @@ var table = []row{
 		match: matchIs(mvcc.ErrLeaseExists),
 		code:  connect.CodeAlreadyExists, status: http.StatusConflict,
 		reason: flotillav1.Reason_REASON_LEASE_EXISTS,
+		advice: "take another id, or let the server choose one",
+	},
+	{
+		match: matchIs(watch.ErrWatchNotFound),
+		code:  connect.CodeNotFound, status: http.StatusNotFound,
+		reason: flotillav1.Reason_REASON_WATCH_NOT_FOUND,
+		advice: "it may have ended by itself; its last answer says why",
+	},
+	{
+		match: matchIs(watch.ErrWatchIDInUse),
+		code:  connect.CodeAlreadyExists, status: http.StatusConflict,
+		reason: flotillav1.Reason_REASON_ALREADY_EXISTS,
 		advice: "take another id, or let the server choose one",
 	},
 	{

@@ -16,6 +16,7 @@ import (
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
@@ -94,6 +95,16 @@ func samples() []sample {
 			name: "lease exists", err: mvcc.ErrLeaseExists,
 			code: connect.CodeAlreadyExists, status: 409, reason: flotillav1.Reason_REASON_LEASE_EXISTS,
 			message: "a lease of this id exists: take another",
+		},
+		{
+			name: "watch not found", err: watch.ErrWatchNotFound,
+			code: connect.CodeNotFound, status: 404, reason: flotillav1.Reason_REASON_WATCH_NOT_FOUND,
+			message: "the stream has no watch of this id: it may have ended",
+		},
+		{
+			name: "watch id in use", err: watch.ErrWatchIDInUse,
+			code: connect.CodeAlreadyExists, status: 409, reason: flotillav1.Reason_REASON_ALREADY_EXISTS,
+			message: "the stream has a watch of this id already: take another",
 		},
 		{
 			name: "fencing token stale", err: mvcc.ErrFencingTokenStale,

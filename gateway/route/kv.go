@@ -11,6 +11,7 @@ import (
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
@@ -19,6 +20,7 @@ type Host interface {
 	Submit(shard shards.ShardID, call *shards.Call) error
 	Propose(ctx context.Context, shard shards.ShardID, tenant tenancy.TenantID, command *internalv1.Command) (proto.Message, error)
 	Read(ctx context.Context, shard shards.ShardID, c shards.Consistency, read func(*shards.View) error) error
+	Watches(shard shards.ShardID) (*watch.Hub, error)
 }
 
 // Catalog finds namespaces.

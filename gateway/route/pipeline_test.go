@@ -18,6 +18,7 @@ import (
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/machine"
+	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
@@ -64,6 +65,8 @@ func (h *fakeHost) Read(ctx context.Context, _ shards.ShardID, _ shards.Consiste
 		return ctx.Err()
 	}
 }
+
+func (h *fakeHost) Watches(shards.ShardID) (*watch.Hub, error) { return nil, errors.New("not used") }
 
 // answerPut answers the oldest write that is not answered yet.
 func (h *fakeHost) answerPut() {

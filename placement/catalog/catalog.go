@@ -27,6 +27,7 @@ import (
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
@@ -37,7 +38,7 @@ const systemEpoch = 1
 type Host interface {
 	Propose(ctx context.Context, shard shards.ShardID, tenant tenancy.TenantID, command *internalv1.Command) (proto.Message, error)
 	Read(ctx context.Context, shard shards.ShardID, c shards.Consistency, read func(*shards.View) error) error
-	Observe(ns tenancy.NamespaceID) (changed <-chan struct{}, end func())
+	Watches(shard shards.ShardID) (*watch.Hub, error)
 }
 
 // Config is how the catalog is kept. Zero fields take the defaults.

@@ -2,55 +2,66 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
-// Run drops cached records as they change, whoever changed them, until ctx
-// ends. It reads the history, so no change is missed however late it comes.
+// Run drops cached records as they change, whoever changed them, until ctx ends
+// or the node stops.
 func (c *Catalog) Run(ctx context.Context) error {
-	changed, end := c.host.Observe(tenancy.SystemNamespace)
-	defer end()
-	var seen mvcc.Revision
 	for {
-		var err error
-		if seen, err = c.follow(ctx, seen); err != nil && ctx.Err() == nil {
-			return fmt.Errorf("follow the catalog: %w", err)
-		}
-		select {
-		case <-ctx.Done():
+		err := c.follow(ctx)
+		switch {
+		case ctx.Err() != nil || errors.Is(err, shards.ErrStopping):
 			return nil
-		case <-changed:
+		case errors.As(err, new(*mvcc.CompactedError)):
+			// Changes were missed: it begins anew, without what it remembers.
+		default:
+			return fmt.Errorf("follow the catalog: %w", err)
 		}
 	}
 }
 
-// follow drops what changed after the revision seen, and returns the revision
-// that is seen now.
-func (c *Catalog) follow(ctx context.Context, seen mvcc.Revision) (mvcc.Revision, error) {
-	var keys []string
-	err := c.host.Read(ctx, shards.SystemShard, shards.Serializable, func(v *shards.View) error {
-		space, state, err := v.Namespace(tenancy.SystemNamespace)
-		if err != nil {
+// follow watches the system namespace until the watch ends, and returns why.
+func (c *Catalog) follow(ctx context.Context) error {
+	hub, err := c.host.Watches(shards.SystemShard)
+	if err != nil {
+		return err
+	}
+	stream := watch.NewStream(watch.StreamConfig{})
+	defer stream.Close()
+	owner := watch.Owner{Tenant: tenancy.SystemTenant, Namespace: tenancy.SystemNamespace}
+	if err := stream.Create(hub, owner, watch.Spec{}); err != nil {
+		return err
+	}
+	c.cache.dropAll() // what was read before is not watched
+	var answers []watch.Answer
+	for {
+		if answers, err = stream.Next(ctx, answers[:0]); err != nil {
 			return err
 		}
-		if seen == 0 || seen < state.CompactRevision {
-			c.cache.dropAll()
-			seen = state.Revision
-			return nil
+		for _, a := range answers {
+			if a.Canceled {
+				return a.Err
+			}
+			c.dropChanged(a.Events)
 		}
-		events := space.Events(seen + 1)
-		for events.Next() {
-			keys = append(keys, string(events.Key()))
-		}
-		seen = state.Revision
-		return events.Close()
-	})
-	if len(keys) > 0 {
-		c.cache.drop(keys)
+		clear(answers)
 	}
-	return seen, err
+}
+
+func (c *Catalog) dropChanged(events []*watch.Event) {
+	if len(events) == 0 {
+		return
+	}
+	keys := make([]string, len(events))
+	for i, e := range events {
+		keys[i] = string(e.Key)
+	}
+	c.cache.drop(keys)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/store"
+	"github.com/flotillakv/flotilla/shards/watch"
 )
 
 // Listener hears what a replica applied, on the replica's apply goroutine: it
@@ -21,9 +22,6 @@ type Listener interface {
 	// Applied delivers the results of one log entry, in the order of its
 	// commands, after they became readable.
 	Applied(header machine.Header, results []machine.Result)
-	// Changed tells which namespaces have new revisions, after they became
-	// readable (R2).
-	Changed(changes []machine.Change)
 	// Halted tells that the replica cannot go on: its state is intact up to
 	// the entry before, and the process should end and start again.
 	Halted(err error)
@@ -35,7 +33,9 @@ type Listener interface {
 //	    crash, in which the newest batches are lost together because the
 //	    store has no write-ahead log of its own, replaying the Raft log from
 //	    the applied index gives the same state again.
-//	R2: results and changes are told after the batch is readable.
+//	R2: results and changes are told after the batch is readable, and changes
+//	    to watches before results to callers: a watch that begins after a
+//	    write was answered does not show it.
 //	R3: Update returns an error only if the replica cannot go on.
 //
 // All entries that the library hands over at once share one batch: the commit
@@ -44,6 +44,7 @@ type Replica struct {
 	shard    *store.Shard
 	machine  *machine.Machine
 	listener Listener
+	recorder *watch.Recorder
 	clock    *Clock
 	applied  atomic.Uint64
 	clockMS  atomic.Uint64
@@ -56,9 +57,12 @@ type Replica struct {
 }
 
 // New makes a replica over a shard's store. It moves the clock with the entries
-// that it applies.
-func New(shard *store.Shard, clock *Clock, listener Listener) *Replica {
-	r := &Replica{shard: shard, machine: machine.New(), clock: clock, listener: listener}
+// that it applies, and tells the hub's watches what they change.
+func New(shard *store.Shard, clock *Clock, listener Listener, watches *watch.Hub) *Replica {
+	r := &Replica{
+		shard: shard, machine: machine.New(), clock: clock,
+		listener: listener, recorder: watch.NewRecorder(watches),
+	}
 	r.expiry.Store(NoExpiry)
 	return r
 }
@@ -108,6 +112,7 @@ func (r *Replica) Update(entries []statemachine.Entry) ([]statemachine.Entry, er
 		r.listener.Halted(err)
 		return nil, err
 	}
+	r.recorder.Publish(r.changes)
 	start := 0
 	for i := range entries {
 		results := r.results[start:r.ends[i]]
@@ -119,9 +124,6 @@ func (r *Replica) Update(entries []statemachine.Entry) ([]statemachine.Entry, er
 			r.listener.Applied(header, results)
 		}
 	}
-	if len(r.changes) > 0 {
-		r.listener.Changed(r.changes)
-	}
 	return entries, nil
 }
 
@@ -131,8 +133,9 @@ func (r *Replica) apply(entries []statemachine.Entry) (err error) {
 	r.results, r.ends, r.changes = r.results[:0], r.ends[:0], r.changes[:0]
 	batch := r.shard.NewBatch()
 	defer func() { err = errors.Join(err, batch.Close()) }()
+	recorded := r.recorder.Begin(batch)
 	for i := range entries {
-		if r.results, err = r.machine.Apply(batch, entries[i].Index, entries[i].Cmd, r.results); err != nil {
+		if r.results, err = r.machine.Apply(recorded, entries[i].Index, entries[i].Cmd, r.results); err != nil {
 			return err
 		}
 		r.ends = append(r.ends, len(r.results))
@@ -177,6 +180,7 @@ func (r *Replica) RecoverFromSnapshot(from io.Reader, stop <-chan struct{}) erro
 		return fmt.Errorf("recover from a snapshot: %w", err)
 	}
 	_, err := r.load()
+	r.recorder.Restored()
 	return err
 }
 

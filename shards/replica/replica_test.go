@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/lni/dragonboat/v4/statemachine"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
@@ -21,6 +22,7 @@ import (
 	"github.com/flotillakv/flotilla/shards/replica"
 	"github.com/flotillakv/flotilla/shards/store"
 	"github.com/flotillakv/flotilla/shards/store/storetest"
+	"github.com/flotillakv/flotilla/shards/watch"
 )
 
 const shardID = 7
@@ -34,8 +36,7 @@ type recorder struct {
 func (r *recorder) Applied(h machine.Header, results []machine.Result) {
 	r.results[h.Sequence] = append([]machine.Result(nil), results...)
 }
-func (r *recorder) Changed([]machine.Change) {}
-func (r *recorder) Halted(err error)         { require.NoError(r.t, err) }
+func (r *recorder) Halted(err error) { require.NoError(r.t, err) }
 
 // instance is a replica on a file system in memory that can crash.
 type instance struct {
@@ -45,6 +46,12 @@ type instance struct {
 	replica *replica.Replica
 	told    *recorder
 	applied uint64
+}
+
+// unwatched is a hub without watches.
+func unwatched() *watch.Hub {
+	accounts := &watch.Accounts{}
+	return watch.NewHub(watch.Config{}, accounts, watch.NewMetrics(prometheus.NewRegistry(), accounts), nil)
 }
 
 func newInstance(t require.TestingT) *instance {
@@ -57,7 +64,7 @@ func (in *instance) open() {
 	var err error
 	in.store, err = store.Open(in.disk.Config())
 	require.NoError(in.t, err)
-	in.replica = replica.New(in.store.Shard(shardID), replica.NewClock(replica.SystemMonotonic()), in.told)
+	in.replica = replica.New(in.store.Shard(shardID), replica.NewClock(replica.SystemMonotonic()), in.told, unwatched())
 	in.applied, err = in.replica.Open(nil)
 	require.NoError(in.t, err)
 }

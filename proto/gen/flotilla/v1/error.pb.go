@@ -94,6 +94,8 @@ const (
 	Reason_REASON_LAST_API_KEY Reason = 29
 	// A lease of this id exists.
 	Reason_REASON_LEASE_EXISTS Reason = 30
+	// The stream has no watch of this id.
+	Reason_REASON_WATCH_NOT_FOUND Reason = 31
 )
 
 // Enum value maps for Reason.
@@ -130,6 +132,7 @@ var (
 		28: "REASON_API_KEY_NOT_FOUND",
 		29: "REASON_LAST_API_KEY",
 		30: "REASON_LEASE_EXISTS",
+		31: "REASON_WATCH_NOT_FOUND",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":         0,
@@ -163,6 +166,7 @@ var (
 		"REASON_API_KEY_NOT_FOUND":   28,
 		"REASON_LAST_API_KEY":        29,
 		"REASON_LEASE_EXISTS":        30,
+		"REASON_WATCH_NOT_FOUND":     31,
 	}
 )
 
@@ -350,7 +354,7 @@ const file_flotilla_v1_error_proto_rawDesc = "" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12*\n" +
-	"\x04info\x18\x03 \x01(\v2\x16.flotilla.v1.ErrorInfoR\x04info*\xc1\x06\n" +
+	"\x04info\x18\x03 \x01(\v2\x16.flotilla.v1.ErrorInfoR\x04info*\xdd\x06\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_INTERNAL\x10\x01\x12\x18\n" +
@@ -383,7 +387,8 @@ const file_flotilla_v1_error_proto_rawDesc = "" +
 	"\x14REASON_UNIMPLEMENTED\x10\x1b\x12\x1c\n" +
 	"\x18REASON_API_KEY_NOT_FOUND\x10\x1c\x12\x17\n" +
 	"\x13REASON_LAST_API_KEY\x10\x1d\x12\x17\n" +
-	"\x13REASON_LEASE_EXISTS\x10\x1eB\xab\x01\n" +
+	"\x13REASON_LEASE_EXISTS\x10\x1e\x12\x1a\n" +
+	"\x16REASON_WATCH_NOT_FOUND\x10\x1fB\xab\x01\n" +
 	"\x0fcom.flotilla.v1B\n" +
 	"ErrorProtoP\x01Z?github.com/flotillakv/flotilla/proto/gen/flotilla/v1;flotillav1\xa2\x02\x03FXX\xaa\x02\vFlotilla.V1\xca\x02\vFlotilla\\V1\xe2\x02\x17Flotilla\\V1\\GPBMetadata\xea\x02\fFlotilla::V1b\x06proto3"
 

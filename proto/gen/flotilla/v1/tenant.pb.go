@@ -40,7 +40,9 @@ type Limits struct {
 	// Keys in one answer of Range.
 	RangeKeysMax uint64 `protobuf:"varint,7,opt,name=range_keys_max,json=rangeKeysMax,proto3" json:"range_keys_max,omitempty"`
 	// Leases of one namespace.
-	LeasesMax     uint64 `protobuf:"varint,8,opt,name=leases_max,json=leasesMax,proto3" json:"leases_max,omitempty"`
+	LeasesMax uint64 `protobuf:"varint,8,opt,name=leases_max,json=leasesMax,proto3" json:"leases_max,omitempty"`
+	// Watches of the tenant that are open on one node.
+	WatchesMax    uint64 `protobuf:"varint,9,opt,name=watches_max,json=watchesMax,proto3" json:"watches_max,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -127,6 +129,13 @@ func (x *Limits) GetRangeKeysMax() uint64 {
 func (x *Limits) GetLeasesMax() uint64 {
 	if x != nil {
 		return x.LeasesMax
+	}
+	return 0
+}
+
+func (x *Limits) GetWatchesMax() uint64 {
+	if x != nil {
+		return x.WatchesMax
 	}
 	return 0
 }
@@ -806,7 +815,7 @@ var File_flotilla_v1_tenant_proto protoreflect.FileDescriptor
 
 const file_flotilla_v1_tenant_proto_rawDesc = "" +
 	"\n" +
-	"\x18flotilla/v1/tenant.proto\x12\vflotilla.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\x02\n" +
+	"\x18flotilla/v1/tenant.proto\x12\vflotilla.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x02\n" +
 	"\x06Limits\x12\"\n" +
 	"\rkey_bytes_max\x18\x01 \x01(\x04R\vkeyBytesMax\x12&\n" +
 	"\x0fvalue_bytes_max\x18\x02 \x01(\x04R\rvalueBytesMax\x12*\n" +
@@ -816,7 +825,9 @@ const file_flotilla_v1_tenant_proto_rawDesc = "" +
 	"\x0enamespaces_max\x18\x06 \x01(\x04R\rnamespacesMax\x12$\n" +
 	"\x0erange_keys_max\x18\a \x01(\x04R\frangeKeysMax\x12\x1d\n" +
 	"\n" +
-	"leases_max\x18\b \x01(\x04R\tleasesMax\"\\\n" +
+	"leases_max\x18\b \x01(\x04R\tleasesMax\x12\x1f\n" +
+	"\vwatches_max\x18\t \x01(\x04R\n" +
+	"watchesMax\"\\\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +

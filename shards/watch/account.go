@@ -1,0 +1,84 @@
+package watch
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+// Accounts hold what the watches of each tenant take of this node: how many
+// there are, and the bytes of the events that wait for them. An event that
+// several watches wait for counts once. The zero value is ready for use.
+type Accounts struct {
+	mu       sync.Mutex
+	byTenant map[tenancy.TenantID]*account
+}
+
+// account is one tenant's, for as long as it has watches.
+type account struct {
+	tenant  tenancy.TenantID
+	watches int // guarded by Accounts.mu
+	bytes   atomic.Int64
+}
+
+// open counts one more watch of a tenant, or refuses it with a
+// *tenancy.QuotaError. Each is closed once.
+func (a *Accounts) open(tenant tenancy.TenantID, watchesMax int) (*account, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	own := a.byTenant[tenant]
+	if own == nil {
+		own = &account{tenant: tenant}
+	}
+	if watchesMax > 0 && own.watches >= watchesMax {
+		return nil, &tenancy.QuotaError{Limit: "watches_max", Value: uint64(watchesMax)}
+	}
+	if a.byTenant == nil {
+		a.byTenant = make(map[tenancy.TenantID]*account)
+	}
+	own.watches++
+	a.byTenant[tenant] = own
+	return own, nil
+}
+
+func (a *Accounts) close(own *account) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if own.watches--; own.watches == 0 {
+		delete(a.byTenant, own.tenant)
+	}
+}
+
+// Watches is how many watches there are on this node.
+func (a *Accounts) Watches() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for _, own := range a.byTenant {
+		n += own.watches
+	}
+	return n
+}
+
+// referenceBytes is what each watch that waits for an event takes, besides the
+// event itself.
+const referenceBytes = 16
+
+// hold counts an event that one more watch waits for.
+func (a *account) hold(e *Event) {
+	bytes := int64(referenceBytes)
+	if e.refs.Add(1) == 1 {
+		bytes += int64(e.size())
+	}
+	a.bytes.Add(bytes)
+}
+
+// release counts an event that one watch waits for no longer.
+func (a *account) release(e *Event) {
+	bytes := int64(referenceBytes)
+	if e.refs.Add(-1) == 0 {
+		bytes += int64(e.size())
+	}
+	a.bytes.Add(-bytes)
+}

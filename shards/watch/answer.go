@@ -1,0 +1,84 @@
+package watch
+
+import (
+	"errors"
+
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+	"github.com/flotillakv/flotilla/shards/mvcc"
+)
+
+// An Answer is one thing that a stream tells of one of its watches:
+//
+//	Created            the watch has begun; its events follow
+//	Created, Canceled  it was refused, because of Err
+//	Canceled           it has ended: nothing follows. Err tells why, nil if the caller asked for it
+//	Events             changes
+//	none of these      a notice of progress
+type Answer struct {
+	// WatchID is the watch; with All it is 0.
+	WatchID int64
+	// All tells that the notice of progress is for all watches of the stream.
+	All bool
+	// Created tells that the watch has begun.
+	Created bool
+	// Canceled tells that the watch has ended.
+	Canceled bool
+	// Err is why it ended: *mvcc.CompactedError, ErrWatchNotFound for a request
+	// that named no watch of the stream, ErrWatchIDInUse, or what else kept it
+	// from going on.
+	Err error
+	// Resume is, of a watch that ended, the revision to begin again from.
+	Resume mvcc.Revision
+	// Revision is the one up to which all events of the watch were given, those
+	// of this answer included, unless Fragment is set. Of a notice for all
+	// watches it holds for each; it is 0 if they are of several namespaces.
+	Revision mvcc.Revision
+	// Latest is the newest revision of the namespace that this node has seen;
+	// at least Revision, unless the watch begins in the future.
+	Latest mvcc.Revision
+	// Fragment tells that more events of Revision follow in the watch's next
+	// answer.
+	Fragment bool
+	// PrevKV tells that the watch asked for the versions before its events.
+	PrevKV bool
+	// Events are the changes, in their order.
+	Events []*Event
+
+	source *watcher // whose events they are, until the answer is complete
+}
+
+// IsProgress tells whether the answer is a notice of progress.
+func (a *Answer) IsProgress() bool { return !a.Created && !a.Canceled && len(a.Events) == 0 }
+
+// lacksPrevious tells whether versions before the events are still to be read.
+func (a *Answer) lacksPrevious() bool {
+	if !a.PrevKV {
+		return false
+	}
+	for _, e := range a.Events {
+		if e.previous.Load() == nil {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	// ErrWatchNotFound says that the stream has no watch of this id.
+	ErrWatchNotFound = errors.New("the stream has no watch of this id")
+	// ErrWatchIDInUse says that the stream has a watch of this id already.
+	ErrWatchIDInUse = errors.New("the stream has a watch of this id already")
+)
+
+// EventProto is an event as the API spells it, with the version before it if
+// prevKV is set. It shares the event's bytes.
+func EventProto(e *Event, prevKV bool) *flotillav1.Event {
+	event := &flotillav1.Event{Type: flotillav1.Event_TYPE_PUT, Kv: e.KeyValue()}
+	if e.IsDelete() {
+		event.Type = flotillav1.Event_TYPE_DELETE
+	}
+	if prevKV {
+		event.PrevKv = e.PrevKV()
+	}
+	return event
+}

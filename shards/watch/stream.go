@@ -1,0 +1,344 @@
+package watch
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+// StreamConfig is how a stream behaves. Zero fields take the defaults.
+type StreamConfig struct {
+	// ProgressInterval is after how long without an answer a watch that asked
+	// for it is told how far it came, give or take a tenth. Default 10 min.
+	ProgressInterval time.Duration
+	// StillValid returns an error once the caller's credential holds no more:
+	// then all watches end with it. It is asked before answers are given out,
+	// and every ValidityInterval, so it should be cheap. Default: always valid.
+	StillValid func(context.Context) error
+	// ValidityInterval is how long an idle stream may outlive its credential.
+	// Default 1 s.
+	ValidityInterval time.Duration
+	// FromZero numbers the watches from 0, and not from 1.
+	FromZero bool
+}
+
+func (c StreamConfig) withDefaults() StreamConfig {
+	c.ProgressInterval = cmp.Or(c.ProgressInterval, 10*time.Minute)
+	c.ValidityInterval = cmp.Or(c.ValidityInterval, time.Second)
+	return c
+}
+
+// A Stream is the watches of one caller, which share their way to it: one
+// goroutine calls Next for all of them. Create, Cancel and the rest may be
+// called from others.
+//
+// Answers of different watches are mixed fairly: each in turn gives one.
+type Stream struct {
+	cfg StreamConfig
+	// wake holds a token when Next may have something to do.
+	wake chan struct{}
+	// The timers of notices of progress, and of the credential; nil if they are
+	// not needed. Next alone uses them.
+	timer, validity *time.Timer
+
+	// mu comes after the mu of feeds.
+	mu      sync.Mutex
+	watches map[int64]*watcher
+	lastID  int64
+	answers []Answer   // to be given out before any events
+	ready   []*watcher // watches with something to give out, each once
+	all     allProgress
+	timed   bool  // some watch asked for notices of progress
+	ended   error // given out after the last answer
+}
+
+// NewStream makes a stream, which must be closed.
+func NewStream(cfg StreamConfig) *Stream {
+	s := &Stream{cfg: cfg.withDefaults(), wake: make(chan struct{}, 1), watches: make(map[int64]*watcher)}
+	if cfg.FromZero {
+		s.lastID = -1
+	}
+	if cfg.StillValid != nil {
+		s.validity = time.NewTimer(s.cfg.ValidityInterval)
+	}
+	return s
+}
+
+// Owner is whose watch it is.
+type Owner struct {
+	// Tenant is who answers for it.
+	Tenant tenancy.TenantID
+	// WatchesMax is how many the tenant may have on this node; 0 is any number.
+	WatchesMax int
+	// Namespace is what is watched.
+	Namespace tenancy.NamespaceID
+}
+
+// Create begins a watch on a namespace of the hub's shard. It is answered with
+// Created, and its events follow. Errors are ErrWatchIDInUse,
+// *tenancy.QuotaError, and those of the hub's end or of reading; then there is
+// no watch and no answer.
+func (s *Stream) Create(hub *Hub, owner Owner, spec Spec) (err error) {
+	account, err := hub.accounts.open(owner.Tenant, owner.WatchesMax)
+	if err != nil {
+		return err
+	}
+	feed, err := hub.enter(owner.Namespace)
+	if err != nil {
+		hub.accounts.close(account)
+		return err
+	}
+	w := &watcher{
+		stream: s, feed: feed, account: account, id: spec.ID, start: spec.Start, end: spec.End,
+		prevKV: spec.PrevKV, noPut: spec.NoPut, noDelete: spec.NoDelete, fragment: spec.Fragment, progress: spec.Progress,
+		next: position{revision: spec.From}, behind: true,
+	}
+	defer func() {
+		if err != nil {
+			w.leave()
+		}
+	}()
+	if err := s.register(w); err != nil {
+		return err
+	}
+	if err := feed.begin(w); err != nil {
+		s.forget(w)
+		return err
+	}
+	return nil
+}
+
+// register gives the watch its id.
+func (s *Stream) register(w *watcher) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != nil {
+		return s.ended
+	}
+	if w.id == 0 {
+		for w.id = s.lastID + 1; s.watches[w.id] != nil; w.id++ {
+		}
+		s.lastID = w.id
+	} else if s.watches[w.id] != nil {
+		return ErrWatchIDInUse
+	}
+	s.watches[w.id] = w
+	if w.progress && !s.timed {
+		s.timed = true
+		s.signal()
+	}
+	return nil
+}
+
+// forget takes a watch that never began off the stream.
+func (s *Stream) forget(w *watcher) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.ended = true
+	if s.watches[w.id] == w {
+		delete(s.watches, w.id)
+	}
+}
+
+// begin finds the watch its place: at the newest revision, or in the history.
+func (f *feed) begin(w *watcher) error {
+	if err := f.know(); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := w.stream
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w.ended { // with its stream
+		return s.ended
+	}
+	published, _ := f.newest()
+	if w.next.revision == 0 {
+		w.next.revision = published + 1
+	}
+	if w.next.revision > published && f.matched != 0 {
+		w.behind, w.liveFrom = false, w.next.revision
+		f.index.add(w)
+	}
+	w.sent = min(w.next.revision-1, published)
+	s.answers = append(s.answers, Answer{WatchID: w.id, Created: true, Revision: w.sent, Latest: published, PrevKV: w.prevKV})
+	if w.behind {
+		s.makeReady(w)
+	}
+	s.signal()
+	return nil
+}
+
+// know has the feed know the namespace's revision.
+func (f *feed) know() error {
+	published, resets := f.newest()
+	if published != 0 {
+		return nil
+	}
+	var revision mvcc.Revision
+	err := f.hub.read(f.namespace, func(_ mvcc.Reader, state mvcc.State) error {
+		revision = state.Revision
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	f.learn(revision, resets)
+	return nil
+}
+
+// Refuse answers a request to create a watch with an error, in its place among
+// the answers.
+func (s *Stream) Refuse(id int64, err error) {
+	s.answer(Answer{WatchID: id, Created: true, Canceled: true, Err: err})
+}
+
+// Cancel ends a watch at its caller's wish. It is answered with Canceled, with
+// ErrWatchNotFound if there is none.
+func (s *Stream) Cancel(id int64) {
+	s.mu.Lock()
+	w := s.watches[id]
+	s.mu.Unlock()
+	if w == nil || !s.cancel(w, nil) {
+		s.answer(Answer{WatchID: id, Canceled: true, Err: ErrWatchNotFound})
+	}
+}
+
+func (s *Stream) answer(a Answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answers = append(s.answers, a)
+	s.signal()
+}
+
+// cancel ends a watch; false if it has ended before.
+func (s *Stream) cancel(w *watcher, err error) bool {
+	s.mu.Lock()
+	if w.ended {
+		s.mu.Unlock()
+		return false
+	}
+	s.end(w, err)
+	s.signal()
+	s.mu.Unlock()
+	w.leave()
+	return true
+}
+
+// end needs mu; leave must follow without it.
+func (s *Stream) end(w *watcher, err error) {
+	w.ended = true
+	delete(s.watches, w.id)
+	s.answers = append(s.answers, Answer{
+		WatchID: w.id, Canceled: true, Err: err, Resume: w.resume(), Revision: w.sent, Latest: w.sent,
+	})
+	s.leaveAll(w)
+}
+
+// leave gives back what the watch holds of its feed. It has ended: nobody gives
+// it anything more.
+func (w *watcher) leave() {
+	f := w.feed
+	f.mu.Lock()
+	f.index.remove(w)
+	f.mu.Unlock()
+	w.stream.mu.Lock()
+	w.releaseBuffer()
+	w.stream.mu.Unlock()
+	f.hub.leave(f)
+	f.hub.accounts.close(w.account)
+}
+
+// End ends all watches with an error. Next gives out their last answers, and
+// then the error.
+func (s *Stream) End(err error) {
+	s.mu.Lock()
+	if s.ended == nil {
+		s.ended = err
+	}
+	ended := s.sorted()
+	for _, w := range ended {
+		s.end(w, err)
+	}
+	s.signal()
+	s.mu.Unlock()
+	for _, w := range ended {
+		w.leave()
+	}
+}
+
+// Close ends the stream. Nobody may call Next any more.
+func (s *Stream) Close() {
+	s.End(errStreamClosed)
+	for _, timer := range []*time.Timer{s.timer, s.validity} {
+		if timer != nil {
+			timer.Stop()
+		}
+	}
+}
+
+// sorted is the stream's watches by id. It needs mu.
+func (s *Stream) sorted() []*watcher {
+	list := make([]*watcher, 0, len(s.watches))
+	for _, w := range s.watches {
+		list = append(list, w)
+	}
+	slices.SortFunc(list, func(a, b *watcher) int { return cmp.Compare(a.id, b.id) })
+	return list
+}
+
+// Watches is how many watches the stream has.
+func (s *Stream) Watches() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.watches)
+}
+
+// makeReady needs mu.
+func (s *Stream) makeReady(w *watcher) {
+	if !w.queued && !w.ended {
+		w.queued = true
+		s.ready = append(s.ready, w)
+		s.signal()
+	}
+}
+
+func (s *Stream) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it has a token already
+	}
+}
+
+// push gives a live watch events; if they do not fit, the watch is turned to the
+// history and false is returned. The feed's mu is held.
+func (s *Stream) push(w *watcher, events []*Event) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w.ended {
+		return true
+	}
+	kept := w.hold(events)
+	if !kept {
+		w.drop(events[0].Revision - 1)
+	}
+	s.makeReady(w)
+	return kept
+}
+
+// fallBehind turns a live watch to the history. The feed's mu is held.
+func (s *Stream) fallBehind(w *watcher, matched mvcc.Revision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w.ended {
+		return
+	}
+	w.drop(matched)
+	s.makeReady(w)
+}

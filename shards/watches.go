@@ -1,0 +1,31 @@
+package shards
+
+import (
+	"fmt"
+
+	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/shards/watch"
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+// Watches returns the watches of this node's replica of a shard, or
+// ErrShardNotFound. They show what the replica applies, whether it leads or not.
+func (h *Host) Watches(id ShardID) (*watch.Hub, error) {
+	s, ok := h.shards[id]
+	if !ok {
+		return nil, fmt.Errorf("shard %d: %w", id, ErrShardNotFound)
+	}
+	return s.watches, nil
+}
+
+func (h *Host) newHub(s *shard, m *watch.Metrics) *watch.Hub {
+	return watch.NewHub(h.cfg.Watch, &h.accounts, m, func(ns tenancy.NamespaceID, read func(mvcc.Reader, mvcc.State) error) error {
+		return h.readPresent(s, func(v *View) error {
+			space, state, err := v.Namespace(ns)
+			if err != nil {
+				return err
+			}
+			return read(space, state)
+		})
+	})
+}
