@@ -63,6 +63,7 @@ type shard struct {
 	leader   atomic.Uint64
 	// expiring is whether a command that ends leases is on its way.
 	expiring atomic.Bool
+	term     atomic.Uint64
 }
 
 // Markers remember which replicas were started on this node, apart from their
@@ -222,6 +223,7 @@ func (h *Host) LeaderUpdated(info raftio.LeaderInfo) {
 		return
 	}
 	s.leader.Store(info.LeaderID)
+	s.term.Store(info.Term)
 	s.metrics.leader.Set(0)
 	if info.LeaderID == loneReplica {
 		s.metrics.leader.Set(1)
@@ -330,6 +332,7 @@ func (h *Host) WaitReady(ctx context.Context) error {
 type ShardStatus struct {
 	Shard   ShardID `json:"shard"`
 	Leader  uint64  `json:"leader"`
+	Term    uint64  `json:"term"`
 	Applied uint64  `json:"applied_index"`
 	Queued  int     `json:"queued"`
 }
@@ -338,10 +341,33 @@ type ShardStatus struct {
 func (h *Host) Status() []ShardStatus {
 	var list []ShardStatus
 	for _, id := range h.cfg.Shards {
-		s := h.shards[id]
-		list = append(list, ShardStatus{
-			Shard: id, Leader: s.leader.Load(), Applied: s.replica.AppliedIndex(), Queued: s.proposer.queued(),
-		})
+		list = append(list, h.shards[id].status())
 	}
 	return list
+}
+
+// ShardStatus tells of this node's replica of a shard, if it has one.
+func (h *Host) ShardStatus(id ShardID) (ShardStatus, bool) {
+	s, ok := h.shards[id]
+	if !ok {
+		return ShardStatus{}, false
+	}
+	return s.status(), true
+}
+
+// Term is the Raft term of a shard as this node knows it, 0 if it has no
+// replica of it.
+func (h *Host) Term(id ShardID) uint64 {
+	s, ok := h.shards[id]
+	if !ok {
+		return 0
+	}
+	return s.term.Load()
+}
+
+func (s *shard) status() ShardStatus {
+	return ShardStatus{
+		Shard: s.id, Leader: s.leader.Load(), Term: s.term.Load(),
+		Applied: s.replica.AppliedIndex(), Queued: s.proposer.queued(),
+	}
 }

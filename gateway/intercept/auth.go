@@ -35,6 +35,12 @@ func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (*
 	if err != nil {
 		return nil, err
 	}
+	return a.Principal(ctx, key)
+}
+
+// Principal finds the principal of an API key. The error is as that of
+// Authenticate.
+func (a *Authenticator) Principal(ctx context.Context, key auth.APIKey) (*tenancy.Principal, error) {
 	record, err := a.keys.APIKey(ctx, key.ID())
 	if errors.Is(err, tenancy.ErrUnauthenticated) {
 		key.Matches(make([]byte, auth.HashBytes)) // takes as long as for a key that exists
@@ -46,9 +52,24 @@ func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (*
 	if !key.Matches(record.SecretHash) {
 		return nil, tenancy.ErrUnauthenticated
 	}
+	return a.principalOf(record), nil
+}
+
+// Vouched finds the principal of an API key by its id alone: somebody else,
+// such as a certificate authority, has vouched for the caller. The error is as
+// that of Authenticate.
+func (a *Authenticator) Vouched(ctx context.Context, id string) (*tenancy.Principal, error) {
+	record, err := a.keys.APIKey(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return a.principalOf(record), nil
+}
+
+func (a *Authenticator) principalOf(record *catalog.APIKey) *tenancy.Principal {
 	return &tenancy.Principal{
-		Tenant: record.Tenant, KeyID: key.ID(), Permissions: tenancy.FullAccess(), Limits: a.limits,
-	}, nil
+		Tenant: record.Tenant, KeyID: record.ID, Permissions: tenancy.FullAccess(), Limits: a.limits,
+	}
 }
 
 // StillValid returns tenancy.ErrUnauthenticated once the credential of a

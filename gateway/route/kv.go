@@ -106,6 +106,14 @@ func (kv *KV) RangeStream(ctx context.Context, req *flotillav1.RangeRequest, sen
 	if req.GetCountOnly() || req.GetSortTarget() > flotillav1.SortTarget_SORT_TARGET_KEY {
 		return &mvcc.InvalidError{Field: "range", Message: "a streamed range is ordered by key and has keys: use Range to count or to sort"}
 	}
+	return kv.Pages(ctx, req, send)
+}
+
+// Pages reads a range in key order, or counts it, at one revision: page by
+// page until the range or its limit ends. The request is changed. A compaction
+// may drop the revision between two pages, which ends them with
+// *mvcc.CompactedError.
+func (kv *KV) Pages(ctx context.Context, req *flotillav1.RangeRequest, send func(*flotillav1.RangeResponse) error) error {
 	for {
 		response, err := Do[*flotillav1.RangeResponse](ctx, kv, proto.CloneOf(req))
 		if err != nil {

@@ -11,9 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/flotillakv/flotilla/gateway/etcd"
 	"github.com/flotillakv/flotilla/ops/config"
 	"github.com/flotillakv/flotilla/ops/datadir"
 	"github.com/flotillakv/flotilla/ops/node"
@@ -28,20 +30,22 @@ const devTenant tenancy.TenantID = "dev"
 const (
 	devNamespace = tenancy.DefaultNamespace
 	devFile      = "dev.json"
+	// listenEtcdFlag is also asked whether it was set.
+	listenEtcdFlag = "listen-etcd"
 )
 
 // devOptions are the flags of dev.
 type devOptions struct {
-	config     node.Config
-	listenEtcd string
-	logLevel   slog.Level
-	reserve    uint64
+	config   node.Config
+	logLevel slog.Level
+	reserve  uint64
 }
 
 // devInfo is dev.json: how to reach a dev node.
 type devInfo struct {
 	APIURL    string `json:"api_url"`
 	OpsURL    string `json:"ops_url"`
+	EtcdURL   string `json:"etcd_url"`
 	Tenant    string `json:"tenant"`
 	Namespace string `json:"namespace"`
 	APIKey    string `json:"api_key"`
@@ -61,13 +65,20 @@ Every flag can also be set in the environment (FLOTILLA_LISTEN_API for
 		Example: `  $ flotilla dev
   $ flotilla dev --data-dir /tmp/flotilla --listen-api 127.0.0.1:0`,
 		Args: args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return runDev(cmd.Context(), env, opts) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			opts.config.EtcdPortOptional = !cmd.Flags().Changed(listenEtcdFlag)
+			return runDev(cmd.Context(), env, opts)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&opts.config.DataDir, "data-dir", "flotilla-data", "directory of the node's data")
 	f.StringVar(&opts.config.ListenAPI, "listen-api", "127.0.0.1:7700", "address of the API; port 0 takes a free one")
 	f.StringVar(&opts.config.ListenOps, "listen-ops", "127.0.0.1:7703", "address of the operators' port")
-	f.StringVar(&opts.listenEtcd, "listen-etcd", "", "address of the etcd v3 API, which this version does not serve yet")
+	f.StringVar(&opts.config.ListenEtcd, listenEtcdFlag, "127.0.0.1:2379", "address of the etcd v3 API; port 0 takes a free one, as does a default that is taken")
+	f.DurationVar(&opts.config.Etcd.ProgressInterval, "etcd-watch-progress-interval", 10*time.Minute, "how often an idle etcd watch that asks for it is told the revision")
+	f.StringVar(&opts.config.EtcdTLS.CertFile, "etcd-cert-file", "", "certificate in PEM, which turns on TLS for the etcd v3 API")
+	f.StringVar(&opts.config.EtcdTLS.KeyFile, "etcd-key-file", "", "key of the certificate, in PEM")
+	f.StringVar(&opts.config.EtcdTLS.ClientCAFile, "etcd-client-ca-file", "", "authority in PEM whose client certificates are let in by API key id")
 	f.IntVar(&opts.config.DataShards, "data-shards", 4, "shards that hold namespaces; fixed by the first start")
 	f.Int64Var(&opts.config.Store.CacheBytes, "cache-bytes", 160<<20, "memory for the cache of the store")
 	f.Uint64Var(&opts.reserve, "disk-reserve-bytes", 0, "free bytes of disk under which writes are refused; 0 is 512 MiB")
@@ -87,9 +98,8 @@ func runDev(ctx context.Context, env *Env, opts *devOptions) error {
 		// requests that come and go: a smaller heap costs little time.
 		debug.SetGCPercent(50)
 	}
-	if opts.listenEtcd != "" {
-		fmt.Fprintln(env.Err, "flotilla: --listen-etcd is ignored: this version does not serve the etcd v3 API yet")
-	}
+	cfg.Etcd.Anonymous = &etcd.Anonymous{Tenant: devTenant, Namespace: devNamespace}
+	cfg.Etcd.Reflection = true
 	err := node.Run(ctx, cfg, func(ctx context.Context, n *node.Node) error {
 		info, err := prepareDev(ctx, n, cfg.DataDir)
 		if err != nil {
@@ -109,7 +119,7 @@ func runDev(ctx context.Context, env *Env, opts *devOptions) error {
 // prepareDev makes the dev tenant, or finds the one of an earlier start, and
 // writes dev.json.
 func prepareDev(ctx context.Context, n *node.Node, dataDir string) (devInfo, error) {
-	info := devInfo{APIURL: n.APIURL(), OpsURL: n.OpsURL(), Tenant: string(devTenant), Namespace: devNamespace}
+	info := devInfo{APIURL: n.APIURL(), OpsURL: n.OpsURL(), EtcdURL: n.EtcdURL(), Tenant: string(devTenant), Namespace: devNamespace}
 	cat := n.Catalog()
 	if err := ensureDevNamespace(ctx, cat); err != nil {
 		return info, err
@@ -207,6 +217,7 @@ func printDev(env *Env, info devInfo, dataDir string) error {
 	_, err := fmt.Fprintf(env.Out, `flotilla is ready
 
   API        %[1]s
+  etcd v3    %[7]s
   operators  %[2]s   (/readyz /status /metrics /debug/pprof)
   tenant     %[3]s, namespace %[4]s
   data       %[6]s
@@ -218,8 +229,9 @@ In another terminal:
   curl -X PUT -H "Authorization: Bearer $FLOTILLA_API_KEY" --data-binary hello $FLOTILLA_API_URL/v1/kv/greeting
   curl -H "Authorization: Bearer $FLOTILLA_API_KEY" $FLOTILLA_API_URL/v1/kv/greeting
   go run ./ops/cmd/flotilla kv get greeting
+  etcdctl --endpoints=%[7]s get greeting
 
 Ctrl-C stops it.
-`, info.APIURL, info.OpsURL, info.Tenant, info.Namespace, info.APIKey, dataDir)
+`, info.APIURL, info.OpsURL, info.Tenant, info.Namespace, info.APIKey, dataDir, info.EtcdURL)
 	return err
 }

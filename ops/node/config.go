@@ -8,6 +8,7 @@ import (
 	"net"
 
 	"github.com/flotillakv/flotilla/gateway"
+	"github.com/flotillakv/flotilla/gateway/etcd"
 	"github.com/flotillakv/flotilla/ops/datadir"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/store"
@@ -22,13 +23,21 @@ type Config struct {
 	ListenAPI string
 	// ListenOps is the address of the operators' port. Default 127.0.0.1:7703.
 	ListenOps string
+	// ListenEtcd is the address of the etcd v3 API. Default 127.0.0.1:2379.
+	ListenEtcd string
+	// EtcdPortOptional takes a free port if the one of ListenEtcd is taken.
+	EtcdPortOptional bool
+	// EtcdTLS encrypts the etcd v3 API if its files are set.
+	EtcdTLS EtcdTLS
 	// DataShards is how many shards hold tenants' namespaces, beside the
 	// system shard. It is fixed by the first start. Default 4.
 	DataShards int
 
 	Gateway gateway.Config
-	Shards  shards.Config
-	Store   store.Config
+	// Etcd is how the etcd v3 API is served; the node fills in who it is.
+	Etcd   etcd.Config
+	Shards shards.Config
+	Store  store.Config
 	// Disk is when the node turns read-only for want of space.
 	Disk datadir.Watermark
 
@@ -39,6 +48,7 @@ type Config struct {
 func (c Config) WithDefaults() Config {
 	c.ListenAPI = cmp.Or(c.ListenAPI, "127.0.0.1:7700")
 	c.ListenOps = cmp.Or(c.ListenOps, "127.0.0.1:7703")
+	c.ListenEtcd = cmp.Or(c.ListenEtcd, "127.0.0.1:2379")
 	c.DataShards = cmp.Or(c.DataShards, 4)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -52,7 +62,8 @@ func (c Config) Validate() error {
 	if c.DataDir == "" {
 		errs = append(errs, errors.New("--data-dir is missing"))
 	}
-	errs = append(errs, checkAddress("--listen-api", c.ListenAPI), checkAddress("--listen-ops", c.ListenOps))
+	errs = append(errs, checkAddress("--listen-api", c.ListenAPI), checkAddress("--listen-ops", c.ListenOps),
+		checkAddress("--listen-etcd", c.ListenEtcd), c.EtcdTLS.validate())
 	if c.DataShards < 1 || c.DataShards > 64 {
 		errs = append(errs, fmt.Errorf("--data-shards is %d, and takes 1 to 64", c.DataShards))
 	}

@@ -41,6 +41,7 @@ type Node struct {
 	host     *shards.Host
 	catalog  *catalog.Catalog
 	api, ops net.Listener
+	etcd     net.Listener
 	server   *gateway.Server
 	started  time.Time
 	// serving is whether all parts run: before and after, the operators' port
@@ -75,7 +76,8 @@ func Run(ctx context.Context, cfg Config, ready func(context.Context, *Node) err
 		n.startShards,
 		n.startCatalog,
 		n.startDiskWatch, // before callers come, so that a full disk is known
-		n.serve,
+		n.serveEtcd,
+		n.serve, // last: from then on the node is ready
 	} {
 		stop, err := part(ctx)
 		if err != nil {
@@ -119,9 +121,13 @@ func (n *Node) listen(ctx context.Context) (func() error, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("--listen-ops: %w: choose another address, or end the process that has it", err), api.Close())
 	}
-	n.api, n.ops = api, ops
+	etcd, err := n.listenEtcd(ctx)
+	if err != nil {
+		return nil, errors.Join(err, api.Close(), ops.Close())
+	}
+	n.api, n.ops, n.etcd = api, ops, etcd
 	return func() error { // the servers have closed them, unless they never served
-		_, _ = api.Close(), ops.Close()
+		_, _, _ = api.Close(), ops.Close(), etcd.Close()
 		return nil
 	}, nil
 }

@@ -47,7 +47,7 @@ func (n *devNode) start() error {
 		return fmt.Errorf("build the node: %w: %s", err, out)
 	}
 	data := filepath.Join(n.dir, "data")
-	n.process = exec.Command(binary, "dev", "--data-dir", data, "--listen-api", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0")
+	n.process = exec.Command(binary, "dev", "--data-dir", data, "--listen-api", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0", "--listen-etcd", "127.0.0.1:0")
 	n.process.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(n.dir, "config"))
 	n.process.Stderr = os.Stderr
 	out, err := n.process.StdoutPipe()

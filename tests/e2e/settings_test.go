@@ -20,7 +20,7 @@ func TestSettings(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 	}
 	directory := func(name string) string { return filepath.Join(home.Dir, name) }
-	ports := []string{"--listen-api", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0"}
+	ports := []string{"--listen-api", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0", "--listen-etcd", "127.0.0.1:0"}
 
 	// A node that cannot start tells which directory it would have used.
 	write("data_dir: " + directory("from-file") + "\nlisten_ops: nonsense\n")
@@ -72,7 +72,7 @@ func TestRefusedStarts(t *testing.T) {
 	refused := func(t *testing.T, dataDir, why string, flags ...string) {
 		t.Helper()
 		args := append([]string{
-			"dev", "--data-dir", dataDir, "--listen-api", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0",
+			"dev", "--data-dir", dataDir, "--listen-api", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0", "--listen-etcd", "127.0.0.1:0",
 		}, flags...)
 		got := process.NewHome(t).Run(t, args...)
 		require.Equal(t, failed, got.Code, "%s%s", got.Stdout, got.Stderr)

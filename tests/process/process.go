@@ -32,6 +32,7 @@ const (
 type Info struct {
 	APIURL    string `json:"api_url"`
 	OpsURL    string `json:"ops_url"`
+	EtcdURL   string `json:"etcd_url"`
 	Tenant    string `json:"tenant"`
 	Namespace string `json:"namespace"`
 	APIKey    string `json:"api_key"`
@@ -83,6 +84,7 @@ func (p *Process) Launch(t *testing.T, flags ...string) {
 	// A flag that is given twice has its last value.
 	args := append([]string{
 		"dev", "--data-dir", p.DataDir, "--listen-api", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0",
+		"--listen-etcd", "127.0.0.1:0",
 	}, flags...)
 	p.cmd, p.out, p.exited = p.Home.command(t, args), newOutput(), make(chan struct{})
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out

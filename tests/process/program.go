@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 )
@@ -31,6 +32,13 @@ func Main(m *testing.M) int {
 	return code
 }
 
+// moduleRoot is the directory of the program's module: tests of other modules
+// use it too, and build it as it is built everywhere.
+func moduleRoot() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
+
 // programPath builds the program with the first call, with the race detector
 // if the tests have it, and returns its path.
 func programPath(t *testing.T) string {
@@ -46,7 +54,9 @@ func programPath(t *testing.T) string {
 			args = append(args, "-race")
 		}
 		// Not the context of the test that happens to be first.
-		output, err := exec.Command("go", append(args, programPackage)...).CombinedOutput()
+		cmd := exec.Command("go", append(args, programPackage)...)
+		cmd.Dir = moduleRoot()
+		output, err := cmd.CombinedOutput()
 		if err != nil {
 			program.err = fmt.Errorf("build %s: %w\n%s", programPackage, err, output)
 		}

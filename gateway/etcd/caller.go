@@ -1,0 +1,197 @@
+package etcd
+
+import (
+	"context"
+	"net"
+	"strings"
+	"unicode/utf8"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/route"
+	"github.com/flotillakv/flotilla/placement/catalog"
+	"github.com/flotillakv/flotilla/tenancy"
+	"github.com/flotillakv/flotilla/tenancy/auth"
+)
+
+// caller is who makes a request, and the namespace that is its etcd.
+type caller struct {
+	principal *tenancy.Principal
+	namespace string
+	place     catalog.Route
+}
+
+type callerKey struct{}
+
+// callerFrom is the caller whom the interceptors found. Every handler but those
+// of public procedures has one.
+func callerFrom(ctx context.Context) *caller {
+	c, _ := ctx.Value(callerKey{}).(*caller)
+	return c
+}
+
+// Anonymous is the tenant and namespace of callers on this machine who name
+// nobody.
+type Anonymous struct {
+	Tenant    tenancy.TenantID
+	Namespace string
+}
+
+// door finds out who calls.
+type door struct {
+	auth      *intercept.Authenticator
+	kv        *route.KV
+	anonymous *Anonymous
+	limits    tenancy.Limits
+}
+
+// enter returns a context with the caller in it.
+func (d *door) enter(ctx context.Context) (context.Context, *caller, error) {
+	principal, namespace, err := d.identify(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx = tenancy.NewContext(ctx, principal)
+	place, err := d.kv.Place(ctx, namespace)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := &caller{principal: principal, namespace: namespace, place: place}
+	return context.WithValue(ctx, callerKey{}, c), c, nil
+}
+
+// identify takes the first that there is: a token, a certificate of the client,
+// or, where that is allowed, nobody on this machine.
+func (d *door) identify(ctx context.Context) (*tenancy.Principal, string, error) {
+	if text := tokenOf(ctx); text != "" {
+		t, err := parseToken(text)
+		if err != nil {
+			return nil, "", err
+		}
+		principal, err := d.auth.Principal(ctx, t.key)
+		return principal, t.namespace, err
+	}
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return nil, "", rpctypes.ErrGRPCUserEmpty
+	}
+	if name := commonName(p); name != "" {
+		return d.vouched(ctx, name)
+	}
+	if d.anonymous != nil && isLoopback(p.Addr) {
+		return &tenancy.Principal{
+			Tenant: d.anonymous.Tenant, Permissions: tenancy.FullAccess(), Limits: d.limits,
+		}, d.anonymous.Namespace, nil
+	}
+	return nil, "", rpctypes.ErrGRPCUserEmpty
+}
+
+// vouched finds the principal of a client's certificate: its common name is a
+// user name, see parseUser, that names an API key.
+func (d *door) vouched(ctx context.Context, name string) (*tenancy.Principal, string, error) {
+	u, err := parseUser(name)
+	if err != nil || u.keyID == "" {
+		return nil, "", rpctypes.ErrGRPCAuthFailed
+	}
+	principal, err := d.auth.Vouched(ctx, u.keyID)
+	if err != nil {
+		return nil, "", err
+	}
+	if u.tenant != "" && u.tenant != principal.Tenant {
+		return nil, "", rpctypes.ErrGRPCAuthFailed
+	}
+	return principal, u.namespace, nil
+}
+
+// stillValid returns tenancy.ErrUnauthenticated once the credential of a
+// stream's caller was revoked.
+func (d *door) stillValid(ctx context.Context, c *caller) error {
+	if c.principal.KeyID == "" {
+		return nil // nobody on this machine
+	}
+	return d.auth.StillValid(ctx)
+}
+
+// tokenOf is the caller's token, which etcd's clients send as "token", and
+// others as "authorization".
+func tokenOf(ctx context.Context) string {
+	if values := metadata.ValueFromIncomingContext(ctx, rpctypes.TokenFieldNameGRPC); len(values) > 0 {
+		return values[0]
+	}
+	if values := metadata.ValueFromIncomingContext(ctx, rpctypes.TokenFieldNameSwagger); len(values) > 0 {
+		scheme, rest, ok := strings.Cut(values[0], " ")
+		if ok && strings.EqualFold(scheme, "Bearer") {
+			return rest
+		}
+		return values[0]
+	}
+	return ""
+}
+
+// commonName is the name in the client's certificate, if it was verified.
+func commonName(p *peer.Peer) string {
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.VerifiedChains) == 0 || len(info.State.VerifiedChains[0]) == 0 {
+		return ""
+	}
+	return info.State.VerifiedChains[0][0].Subject.CommonName
+}
+
+func isLoopback(address net.Addr) bool {
+	tcp, ok := address.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+// checkVersion refuses clients whose version is no text, as etcd does.
+func checkVersion(ctx context.Context) error {
+	values := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataClientAPIVersionKey)
+	if len(values) > 0 && !utf8.ValidString(values[0]) {
+		return rpctypes.ErrGRPCInvalidClientAPIVersion
+	}
+	return nil
+}
+
+// requiresLeader says whether the caller would rather be refused than wait for
+// a leader.
+func requiresLeader(ctx context.Context) bool {
+	values := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey)
+	return len(values) > 0 && values[0] == rpctypes.MetadataHasLeader
+}
+
+// user is what a user name says: who, and of which namespace.
+type user struct {
+	tenant    tenancy.TenantID // empty if it does not say
+	namespace string
+	keyID     string // empty if it does not say
+}
+
+// parseUser reads a user name:
+//
+//	<key id>                        the key's tenant, namespace "default"
+//	<tenant>/<namespace>            the password is a whole API key
+//	<tenant>/<namespace>/<key id>
+func parseUser(name string) (user, error) {
+	parts := strings.Split(name, "/")
+	u := user{namespace: tenancy.DefaultNamespace}
+	switch len(parts) {
+	case 1:
+		u.keyID = parts[0]
+	case 2:
+		u.tenant, u.namespace = tenancy.TenantID(parts[0]), parts[1]
+	case 3:
+		u.tenant, u.namespace, u.keyID = tenancy.TenantID(parts[0]), parts[1], parts[2]
+	default:
+		return user{}, rpctypes.ErrGRPCAuthFailed
+	}
+	if u.keyID != "" && !auth.ValidID(u.keyID) || len(parts) != 2 && u.keyID == "" {
+		return user{}, rpctypes.ErrGRPCAuthFailed
+	}
+	if err := tenancy.ValidateName("namespace", u.namespace); err != nil {
+		return user{}, rpctypes.ErrGRPCAuthFailed
+	}
+	return u, nil
+}

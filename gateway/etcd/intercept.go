@@ -1,0 +1,114 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+
+	"github.com/flotillakv/flotilla/shards"
+)
+
+// unary is all that runs around a unary procedure, in one function because it
+// is on the way of every request: measure, error table, recover, authenticate.
+func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	start := time.Now()
+	response, err := s.answer(ctx, req, info.FullMethod, handler)
+	if err != nil {
+		err = s.tell(ctx, info.FullMethod, err)
+	}
+	s.metrics.observe(info.FullMethod, status.Code(err), time.Since(start))
+	return response, err
+}
+
+func (s *Server) answer(ctx context.Context, req any, method string, handler grpc.UnaryHandler) (response any, err error) {
+	defer recovered(&err)
+	if !isPublic(method) {
+		if ctx, err = s.enter(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return handler(ctx, req)
+}
+
+// stream is all that runs around a stream.
+func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	start := time.Now()
+	open := s.metrics.streams.WithLabelValues(info.FullMethod)
+	open.Inc()
+	defer open.Dec()
+	err := s.answerStream(srv, stream, info.FullMethod, handler)
+	if err != nil {
+		err = s.tell(stream.Context(), info.FullMethod, err)
+	}
+	s.metrics.observe(info.FullMethod, status.Code(err), time.Since(start))
+	return err
+}
+
+func (s *Server) answerStream(srv any, stream grpc.ServerStream, method string, handler grpc.StreamHandler) (err error) {
+	defer recovered(&err)
+	if isPublic(method) {
+		return handler(srv, stream)
+	}
+	ctx, err := s.enter(stream.Context())
+	if err != nil {
+		return err
+	}
+	return handler(srv, &enteredStream{ServerStream: stream, ctx: ctx})
+}
+
+// enter lets a caller in, and refuses one that wants a leader where none is.
+func (s *Server) enter(ctx context.Context) (context.Context, error) {
+	if err := checkVersion(ctx); err != nil {
+		return nil, err
+	}
+	ctx, c, err := s.door.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if requiresLeader(ctx) && !s.hasLeader(c.place.Shard) {
+		return nil, rpctypes.ErrGRPCNoLeader
+	}
+	return ctx, nil
+}
+
+func (s *Server) hasLeader(shard shards.ShardID) bool {
+	replica, ok := s.node.ShardStatus(shard)
+	return ok && replica.Leader != 0
+}
+
+// tell turns an error into etcd's, and logs what is the platform's fault.
+func (s *Server) tell(ctx context.Context, method string, err error) error {
+	told, fault := toStatus(err)
+	if fault && ctx.Err() == nil {
+		s.log.Error("request failed", "procedure", method, "err", err)
+	}
+	return told
+}
+
+// enteredStream is a stream whose caller is known.
+type enteredStream struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // what a stream is for
+}
+
+// Context implements grpc.ServerStream.
+func (s *enteredStream) Context() context.Context { return s.ctx }
+
+// recovered turns a panic of a handler into an error, so that one request
+// cannot end the others.
+func recovered(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+	}
+}
+
+// isPublic says whether a procedure needs no caller.
+func isPublic(method string) bool {
+	return method == "/etcdserverpb.Auth/Authenticate" || strings.HasPrefix(method, "/grpc.")
+}

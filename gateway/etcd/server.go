@@ -1,0 +1,152 @@
+package etcd
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/route"
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+// Config is how the etcd v3 API is served. Zero fields take the defaults.
+type Config struct {
+	// ClusterID and NodeID are the ids from which etcd's numbers are made.
+	ClusterID, NodeID string
+	// URL is where clients reach this node, as MemberList tells it.
+	URL string
+	// TempDir is where snapshots are made ready to be sent.
+	TempDir string
+	// Limits are those of every tenant.
+	Limits tenancy.Limits
+	// MaxRequestBytes bounds a write, as in etcd. Default 1.5 MiB.
+	MaxRequestBytes int
+	// ProgressInterval is how often an idle watch that asks for it is told the
+	// revision. Default 10 min; at least 100 ms.
+	ProgressInterval time.Duration
+	// StreamsMax bounds the streams of one connection. Default 2^32-1, as in
+	// etcd.
+	StreamsMax uint32
+	// TLS encrypts the port if it is set. Clients with a verified certificate
+	// need no password.
+	TLS *tls.Config
+	// Anonymous lets callers on this machine in who name nobody.
+	Anonymous *Anonymous
+	// Reflection serves gRPC reflection.
+	Reflection bool
+}
+
+// withDefaults fills the zero fields.
+func (c Config) withDefaults() Config {
+	c.Limits = c.Limits.WithDefaults()
+	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 3<<19)
+	c.ProgressInterval = max(cmp.Or(c.ProgressInterval, 10*time.Minute), 100*time.Millisecond)
+	c.StreamsMax = cmp.Or(c.StreamsMax, math.MaxUint32)
+	return c
+}
+
+const (
+	// recvOverheadBytes is what a message may be larger than a write, as in
+	// etcd.
+	recvOverheadBytes = 512 << 10
+	// windowBytes are the flow-control windows: large enough that a busy
+	// connection does not wait for the other side's updates.
+	windowBytes = 1 << 20
+	// keepaliveMin is how often clients may ask whether the connection lives,
+	// as in etcd.
+	keepaliveMin = 5 * time.Second
+)
+
+// A Server serves the etcd v3 API.
+type Server struct {
+	cfg      Config
+	kv       *route.KV
+	node     Node
+	door     *door
+	identity identity
+	metrics  *metrics
+	log      *slog.Logger
+	grpc     *grpc.Server
+	health   *health.Server
+	// stopping ends the streams that would not end by themselves.
+	stopping chan struct{}
+}
+
+// New makes the server. Keys find the records of API keys.
+func New(cfg Config, kv *route.KV, node Node, keys intercept.Keys, reg prometheus.Registerer, log *slog.Logger) *Server {
+	cfg = cfg.withDefaults()
+	s := &Server{
+		cfg: cfg, kv: kv, node: node, log: log, identity: newIdentity(cfg.ClusterID, cfg.NodeID),
+		door: &door{
+			auth: intercept.NewAuthenticator(keys, cfg.Limits), kv: kv,
+			anonymous: cfg.Anonymous, limits: cfg.Limits,
+		},
+		metrics: newMetrics(reg), stopping: make(chan struct{}),
+	}
+	options := []grpc.ServerOption{
+		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream),
+		grpc.MaxRecvMsgSize(cfg.MaxRequestBytes + recvOverheadBytes), grpc.MaxSendMsgSize(math.MaxInt32),
+		grpc.MaxConcurrentStreams(cfg.StreamsMax),
+		grpc.InitialWindowSize(windowBytes), grpc.InitialConnWindowSize(windowBytes),
+		grpc.SharedWriteBuffer(true),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMin}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Hour, Timeout: 20 * time.Second}),
+	}
+	if cfg.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(cfg.TLS)))
+	}
+	s.grpc, s.health = grpc.NewServer(options...), health.NewServer()
+	pb.RegisterKVServer(s.grpc, &kvServer{Server: s})
+	pb.RegisterAuthServer(s.grpc, &authServer{Server: s})
+	pb.RegisterClusterServer(s.grpc, &clusterServer{Server: s})
+	pb.RegisterMaintenanceServer(s.grpc, &maintenanceServer{Server: s})
+	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	if cfg.Reflection {
+		reflection.Register(s.grpc)
+	}
+	return s
+}
+
+// Serve serves on a listener until Stop.
+func (s *Server) Serve(listener net.Listener) error {
+	if err := s.grpc.Serve(listener); err != nil {
+		return fmt.Errorf("serve the etcd API: %w", err)
+	}
+	return nil
+}
+
+// Stop lets the requests that were begun come to their end, for at most as long
+// as ctx lasts. Watches and other long streams end at once, such that their
+// clients go on elsewhere.
+func (s *Server) Stop(ctx context.Context) error {
+	s.health.Shutdown()
+	close(s.stopping)
+	stopped := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+		return nil
+	case <-ctx.Done():
+		s.grpc.Stop()
+		<-stopped
+		return fmt.Errorf("stop serving the etcd API: %w", context.Cause(ctx))
+	}
+}

@@ -1,0 +1,110 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+
+	"github.com/flotillakv/flotilla/gateway/etcd"
+	"github.com/flotillakv/flotilla/gateway/route"
+)
+
+// EtcdTLS are the files, in PEM, that encrypt the etcd v3 API.
+type EtcdTLS struct {
+	// CertFile and KeyFile are the node's certificate and its key.
+	CertFile, KeyFile string
+	// ClientCAFile is the authority whose certificates let clients in, each by
+	// its common name: the id of an API key, or
+	// <tenant>/<namespace>/<id of an API key>. Without one there are passwords
+	// and tokens only.
+	ClientCAFile string
+}
+
+func (t EtcdTLS) validate() error {
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		return errors.New("--etcd-cert-file and --etcd-key-file go together")
+	}
+	if t.ClientCAFile != "" && t.CertFile == "" {
+		return errors.New("--etcd-client-ca-file needs --etcd-cert-file")
+	}
+	return nil
+}
+
+// config is the TLS that the files make, nil without them.
+func (t EtcdTLS) config() (*tls.Config, error) {
+	if t.CertFile == "" {
+		return nil, nil //nolint:nilnil // no TLS is no error
+	}
+	certificate, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("--etcd-cert-file and --etcd-key-file: %w", err)
+	}
+	cfg := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	if t.ClientCAFile == "" {
+		return cfg, nil
+	}
+	authority, err := os.ReadFile(t.ClientCAFile)
+	if err != nil {
+		return nil, fmt.Errorf("--etcd-client-ca-file: %w", err)
+	}
+	cfg.ClientCAs, cfg.ClientAuth = x509.NewCertPool(), tls.VerifyClientCertIfGiven
+	if !cfg.ClientCAs.AppendCertsFromPEM(authority) {
+		return nil, fmt.Errorf("--etcd-client-ca-file: %s holds no certificate", t.ClientCAFile)
+	}
+	return cfg, nil
+}
+
+// listenEtcd takes the port of the etcd v3 API, or another one if it may.
+func (n *Node) listenEtcd(ctx context.Context) (net.Listener, error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", n.cfg.ListenEtcd)
+	if err == nil {
+		return listener, nil
+	}
+	if n.cfg.EtcdPortOptional {
+		host, _, splitErr := net.SplitHostPort(n.cfg.ListenEtcd)
+		if splitErr != nil {
+			return nil, splitErr
+		}
+		return lc.Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
+	}
+	return nil, fmt.Errorf("--listen-etcd: %w: choose another address, or end the process that has it", err)
+}
+
+func (n *Node) serveEtcd(ctx context.Context) (func() error, error) {
+	cfg := n.cfg.Etcd
+	var err error
+	if cfg.TLS, err = n.cfg.EtcdTLS.config(); err != nil {
+		return nil, err
+	}
+	cfg.ClusterID, cfg.NodeID = n.dir.Identity().ClusterID, n.dir.Identity().NodeID
+	cfg.URL, cfg.TempDir = n.EtcdURL(), n.dir.Path()
+	server := etcd.New(cfg, route.NewKV(n.host, n.catalog), n.host, n.catalog, n.metrics, n.cfg.Log)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := server.Serve(n.etcd); err != nil {
+			n.fail(err)
+		}
+	})
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		err := server.Stop(ctx)
+		serving.Wait()
+		return err
+	}, nil
+}
+
+// EtcdURL is the address of the etcd v3 API as etcd's clients take it.
+func (n *Node) EtcdURL() string {
+	scheme := "http://"
+	if n.cfg.EtcdTLS.CertFile != "" {
+		scheme = "https://"
+	}
+	return scheme + n.etcd.Addr().String()
+}
