@@ -36,7 +36,7 @@ func keyToJSON(kv *flotilla.KeyValue) *keyJSON {
 		CreateRevision: formatUint(kv.CreateRevision), ModRevision: formatUint(kv.ModRevision), Version: formatUint(kv.Version),
 	}
 	if kv.Lease != 0 {
-		j.Lease = strconv.FormatInt(kv.Lease, 10)
+		j.Lease = formatInt(kv.Lease)
 	}
 	if utf8.ValidString(kv.Key) {
 		j.Key = kv.Key
@@ -52,3 +52,5 @@ func keyToJSON(kv *flotilla.KeyValue) *keyJSON {
 }
 
 func formatUint(n uint64) string { return strconv.FormatUint(n, 10) }
+
+func formatInt(n int64) string { return strconv.FormatInt(n, 10) }

@@ -26,7 +26,8 @@ func newKVPutCommand(env *Env) *cobra.Command {
 		Long:  "Writes a key. Without VALUE, or with \"-\", the value is read from the input.",
 		Example: `  $ flotilla kv put greeting hello
   $ flotilla kv put config/app - < app.yaml
-  $ flotilla kv put leader me --if-absent`,
+  $ flotilla kv put leader me --if-absent
+  $ flotilla kv put workers/7 10.0.0.7:80 --lease 5577006791947779410`,
 		Args: args(cobra.RangeArgs(1, 2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.key = args[0]
@@ -48,8 +49,11 @@ func newKVPutCommand(env *Env) *cobra.Command {
 	f.Uint64Var(&opts.write.IfRevision, "if-revision", 0, "write only if the key's mod revision is this")
 	f.BoolVar(&opts.write.IfExists, "if-exists", false, "write only if the key exists")
 	f.BoolVar(&opts.write.IfAbsent, "if-absent", false, "write only if the key does not exist")
+	f.Int64Var(&opts.write.Lease, "lease", 0, "attach the key to this lease; 0 is none")
+	f.BoolVar(&opts.write.KeepLease, "keep-lease", false, "leave the key's lease as it is")
 	f.BoolVar(&opts.write.PrevKV, "prev-kv", false, "print the value that is replaced (with -o json)")
 	cmd.MarkFlagsMutuallyExclusive("if-revision", "if-exists", "if-absent")
+	cmd.MarkFlagsMutuallyExclusive("lease", "keep-lease")
 	return cmd
 }
 

@@ -14,8 +14,10 @@ import (
 type Client struct {
 	cfg      Config
 	kv       flotillav1connect.KVServiceClient
+	leases   flotillav1connect.LeaseServiceClient
 	tenants  flotillav1connect.TenantServiceClient
 	pipeline *pipeline
+	keeper   *keeper
 	budget   retryBudget
 	ids      requestIDs
 }
@@ -36,16 +38,20 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		cfg:     cfg,
 		kv:      flotillav1connect.NewKVServiceClient(cfg.HTTPClient, cfg.URL, options...),
+		leases:  flotillav1connect.NewLeaseServiceClient(cfg.HTTPClient, cfg.URL, options...),
 		tenants: flotillav1connect.NewTenantServiceClient(cfg.HTTPClient, cfg.URL, options...),
 		ids:     newRequestIDs(),
 	}
 	c.budget.init()
 	c.pipeline = newPipeline(c.kv.Pipeline)
+	c.keeper = newKeeper(func(ctx context.Context) (renewalStream, error) { return c.leases.KeepAliveStream(ctx) })
 	return c, nil
 }
 
-// Close ends the client's connections. Calls under way fail.
+// Close ends the client's connections. Calls under way fail, and leases that it
+// holds are kept alive no longer.
 func (c *Client) Close() error {
+	c.keeper.close()
 	c.pipeline.close()
 	if own, ok := c.cfg.HTTPClient.(*http.Client); ok {
 		own.CloseIdleConnections()
@@ -56,7 +62,7 @@ func (c *Client) Close() error {
 // Namespace returns a handle on one of the tenant's namespaces. It asks
 // nothing of the server: calls fail if there is none of this name.
 func (c *Client) Namespace(name string) *Namespace {
-	return &Namespace{Name: name, KV: &KV{client: c, namespace: name}}
+	return &Namespace{Name: name, KV: &KV{client: c, namespace: name}, Leases: &Leases{client: c, namespace: name}}
 }
 
 // Namespace is one isolated key space of the tenant.
@@ -65,6 +71,8 @@ type Namespace struct {
 	Name string
 	// KV is its keys.
 	KV *KV
+	// Leases is its leases.
+	Leases *Leases
 }
 
 // credential adds the API key to every request.

@@ -66,6 +66,8 @@ const (
 	ErrAlreadyExists = reason(flotillav1.Reason_REASON_ALREADY_EXISTS)
 	// ErrLeaseNotFound says that the lease does not exist or has expired.
 	ErrLeaseNotFound = reason(flotillav1.Reason_REASON_LEASE_NOT_FOUND)
+	// ErrLeaseExists says that a lease of this id exists.
+	ErrLeaseExists = reason(flotillav1.Reason_REASON_LEASE_EXISTS)
 	// ErrFencingTokenStale says that the lock is no longer held.
 	ErrFencingTokenStale = reason(flotillav1.Reason_REASON_FENCING_TOKEN_STALE)
 	// ErrUnauthenticated says that the API key is not valid.

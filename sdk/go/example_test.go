@@ -81,8 +81,11 @@ func (n *devNode) stop() {
 	}
 }
 
-// namespace is a namespace of its own for an example.
-func namespace(name string) *flotilla.KV {
+// namespace is the keys of a namespace of its own for an example.
+func namespace(name string) *flotilla.KV { return wholeNamespace(name).KV }
+
+// wholeNamespace is a namespace of its own for an example.
+func wholeNamespace(name string) *flotilla.Namespace {
 	exampleNode.once.Do(func() { exampleNode.err = exampleNode.start() })
 	if exampleNode.err != nil {
 		panic(exampleNode.err)
@@ -94,7 +97,7 @@ func namespace(name string) *flotilla.KV {
 	if err := client.CreateNamespaces(context.Background(), name); err != nil {
 		panic(err)
 	}
-	return client.Namespace(name).KV
+	return client.Namespace(name)
 }
 
 func ExampleKV_Put() {

@@ -33,7 +33,7 @@ func (c *Client) Namespaces(ctx context.Context) iter.Seq2[NamespaceInfo, error]
 	return func(yield func(NamespaceInfo, error) bool) {
 		req := &flotillav1.ListNamespacesRequest{}
 		for {
-			page, err := readOnly(ctx, c, req, c.tenants.ListNamespaces)
+			page, err := tryAgain(ctx, c, req, c.tenants.ListNamespaces)
 			if err != nil {
 				yield(NamespaceInfo{}, err)
 				return
@@ -71,7 +71,7 @@ func (c *Client) CreateAPIKey(ctx context.Context, description string) (info API
 
 // APIKeys lists the tenant's API keys by id.
 func (c *Client) APIKeys(ctx context.Context) ([]APIKeyInfo, error) {
-	response, err := readOnly(ctx, c, &flotillav1.ListAPIKeysRequest{}, c.tenants.ListAPIKeys)
+	response, err := tryAgain(ctx, c, &flotillav1.ListAPIKeysRequest{}, c.tenants.ListAPIKeys)
 	if err != nil {
 		return nil, err
 	}
@@ -96,8 +96,9 @@ func (c *Client) RevokeAPIKey(ctx context.Context, id string) error {
 	return nil
 }
 
-// readOnly makes a unary call that may be tried again.
-func readOnly[Req, Res any](ctx context.Context, c *Client, req *Req, call func(context.Context, *Req) (*Res, error)) (response *Res, err error) {
+// tryAgain makes a unary call that may be tried again: a read, or one with a
+// request id.
+func tryAgain[Req, Res any](ctx context.Context, c *Client, req *Req, call func(context.Context, *Req) (*Res, error)) (response *Res, err error) {
 	ctx, cancel := c.withTimeout(ctx)
 	defer cancel()
 	err = c.retry(ctx, c.deadline(ctx), func(ctx context.Context) (err error) {
