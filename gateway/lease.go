@@ -32,29 +32,73 @@ func (h *leaseHandler) KeepAlive(ctx context.Context, req *flotillav1.KeepAliveR
 	return route.Do[*flotillav1.KeepAliveResponse](ctx, h.kv, req)
 }
 
-// KeepAliveStream implements LeaseService. One request is on its way at a time:
-// a caller with many leases names many in each.
+// renewalsOfStreamMax bounds the requests of one stream that are on their way. A
+// caller that sends more is not read from until some are answered.
+const renewalsOfStreamMax = 64
+
+// KeepAliveStream implements LeaseService. Requests are carried out side by
+// side, so those that are sent together share a command, and are answered in
+// their order by a goroutine of their own.
 func (h *leaseHandler) KeepAliveStream(
 	ctx context.Context, stream *connect.BidiStream[flotillav1.KeepAliveStreamRequest, flotillav1.KeepAliveStreamResponse],
 ) error {
-	requests, failed := receiveAll(ctx, stream.Receive)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	renewals := make(chan *renewal, renewalsOfStreamMax)
+	sent := make(chan error, 1)
+	go func() {
+		err := sendRenewals(renewals, stream.Send)
+		if err != nil {
+			cancel(err)
+		}
+		sent <- err
+	}()
+	err := h.startRenewals(ctx, stream.Receive, renewals)
+	close(renewals)
+	return errors.Join(<-sent, err) // an error of sending is also why the rest ended
+}
+
+// renewal is one request on its way.
+type renewal struct {
+	done     chan struct{} // closed when response or err is set
+	response *flotillav1.KeepAliveResponse
+	err      error
+}
+
+// sendRenewals sends the answers of requests, in their order, up to the first
+// that failed.
+func sendRenewals(renewals <-chan *renewal, send func(*flotillav1.KeepAliveStreamResponse) error) error {
+	for r := range renewals {
+		<-r.done
+		if r.err != nil {
+			return r.err
+		}
+		if err := send(&flotillav1.KeepAliveStreamResponse{KeepAlive: r.response}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startRenewals starts requests as they come, until the caller closes its side,
+// one fails or the node begins to stop.
+func (h *leaseHandler) startRenewals(
+	ctx context.Context, receive func() (*flotillav1.KeepAliveStreamRequest, error), renewals chan<- *renewal,
+) error {
+	messages, failed := receiveAll(ctx, receive)
 	for {
 		select {
-		case message := <-requests:
+		case message := <-messages:
 			if err := h.auth.StillValid(ctx); err != nil {
 				return err
 			}
-			req := message.GetKeepAlive()
-			if req == nil {
-				return &mvcc.InvalidError{Field: "keep_alive", Message: "must be set"}
+			r := &renewal{done: make(chan struct{})}
+			select {
+			case renewals <- r:
+			case <-ctx.Done():
+				return nil
 			}
-			response, err := h.renew(ctx, req)
-			if err != nil {
-				return err
-			}
-			if err := stream.Send(&flotillav1.KeepAliveStreamResponse{KeepAlive: response}); err != nil {
-				return err
-			}
+			go h.renew(ctx, message.GetKeepAlive(), r)
 		case err := <-failed:
 			if errors.Is(err, io.EOF) {
 				return nil
@@ -68,10 +112,16 @@ func (h *leaseHandler) KeepAliveStream(
 	}
 }
 
-func (h *leaseHandler) renew(ctx context.Context, req *flotillav1.KeepAliveRequest) (*flotillav1.KeepAliveResponse, error) {
+// renew carries one request out.
+func (h *leaseHandler) renew(ctx context.Context, req *flotillav1.KeepAliveRequest, r *renewal) {
+	defer close(r.done)
+	if req == nil {
+		r.err = &mvcc.InvalidError{Field: "keep_alive", Message: "must be set"}
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	return route.Do[*flotillav1.KeepAliveResponse](ctx, h.kv, req)
+	r.response, r.err = route.Do[*flotillav1.KeepAliveResponse](ctx, h.kv, req)
 }
 
 // receiveAll hands a stream's messages over one by one, so that its handler can
