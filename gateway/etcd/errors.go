@@ -30,6 +30,7 @@ type row struct {
 var table = []row{
 	{is(mvcc.ErrKeyNotFound), rpctypes.ErrGRPCKeyNotFound},
 	{is(mvcc.ErrLeaseNotFound), rpctypes.ErrGRPCLeaseNotFound},
+	{is(mvcc.ErrLeaseExists), rpctypes.ErrGRPCLeaseExist},
 	{as[*mvcc.CompactedError], rpctypes.ErrGRPCCompacted},
 	{as[*mvcc.FutureRevisionError], rpctypes.ErrGRPCFutureRev},
 	{as[*mvcc.DuplicateKeyError], rpctypes.ErrGRPCDuplicateKey},

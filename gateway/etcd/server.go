@@ -39,6 +39,9 @@ type Config struct {
 	// ProgressInterval is how often an idle watch that asks for it is told the
 	// revision. Default 10 min; at least 100 ms.
 	ProgressInterval time.Duration
+	// WatchStallMax is how long an answer of a watch may be on its way before
+	// the stream is ended, which frees what it holds. Default 1 min.
+	WatchStallMax time.Duration
 	// StreamsMax bounds the streams of one connection. Default 2^32-1, as in
 	// etcd.
 	StreamsMax uint32
@@ -56,6 +59,7 @@ func (c Config) withDefaults() Config {
 	c.Limits = c.Limits.WithDefaults()
 	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 3<<19)
 	c.ProgressInterval = max(cmp.Or(c.ProgressInterval, 10*time.Minute), 100*time.Millisecond)
+	c.WatchStallMax = cmp.Or(c.WatchStallMax, time.Minute)
 	c.StreamsMax = cmp.Or(c.StreamsMax, math.MaxUint32)
 	return c
 }
@@ -99,7 +103,7 @@ func New(cfg Config, kv *route.KV, node Node, keys intercept.Keys, reg prometheu
 		metrics: newMetrics(reg), stopping: make(chan struct{}),
 	}
 	options := []grpc.ServerOption{
-		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream),
+		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream), grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(cfg.MaxRequestBytes + recvOverheadBytes), grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(cfg.StreamsMax),
 		grpc.InitialWindowSize(windowBytes), grpc.InitialConnWindowSize(windowBytes),
@@ -112,6 +116,8 @@ func New(cfg Config, kv *route.KV, node Node, keys intercept.Keys, reg prometheu
 	}
 	s.grpc, s.health = grpc.NewServer(options...), health.NewServer()
 	pb.RegisterKVServer(s.grpc, &kvServer{Server: s})
+	pb.RegisterWatchServer(s.grpc, &watchServer{Server: s})
+	pb.RegisterLeaseServer(s.grpc, &leaseServer{Server: s})
 	pb.RegisterAuthServer(s.grpc, &authServer{Server: s})
 	pb.RegisterClusterServer(s.grpc, &clusterServer{Server: s})
 	pb.RegisterMaintenanceServer(s.grpc, &maintenanceServer{Server: s})

@@ -1,0 +1,176 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/shards/watch"
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+// noWatch is the id in answers that are about no watch, or about all.
+const noWatch = -1
+
+// send sends what the watches have to tell until the stream ends.
+func (w *watchStream) send(ctx context.Context) error {
+	var answers []watch.Answer
+	for {
+		var err error
+		if answers, err = w.watches.Next(ctx, answers[:0]); err != nil {
+			return err
+		}
+		for i := range answers {
+			if err := w.sendAnswer(ctx, &answers[i]); err != nil {
+				return err
+			}
+		}
+		clear(answers)
+	}
+}
+
+// sendAnswer sends one answer. Its error ends the stream: so ends also a watch
+// that its client should begin again elsewhere, because etcd's clients take a
+// watch that is canceled for ended, and go on by themselves when the stream
+// ends.
+func (w *watchStream) sendAnswer(ctx context.Context, a *watch.Answer) error {
+	switch {
+	case len(a.Events) > 0:
+		return w.sendMessage(w.encode(a))
+	case a.Canceled:
+		return w.sendCanceled(ctx, a)
+	case a.All && a.Revision == 0: // there is no watch
+		return nil
+	}
+	response := &pb.WatchResponse{WatchId: a.WatchID, Created: a.Created}
+	revision := a.Revision
+	if a.All {
+		response.WatchId = noWatch
+	}
+	if a.Created {
+		revision = max(a.Revision, a.Latest)
+	}
+	response.Header = w.header(w.caller, uint64(revision))
+	return w.sendMessage(response)
+}
+
+// sendCanceled tells that a watch ended, or was refused.
+func (w *watchStream) sendCanceled(ctx context.Context, a *watch.Answer) error {
+	if compacted, ok := errors.AsType[*mvcc.CompactedError](a.Err); ok {
+		return w.sendMessage(&pb.WatchResponse{
+			Header: w.header(w.caller, 0), WatchId: a.WatchID, Canceled: true, CompactRevision: int64(compacted.CompactRevision),
+		})
+	}
+	response := &pb.WatchResponse{WatchId: a.WatchID, Canceled: true, Created: a.Created}
+	switch {
+	case errors.Is(a.Err, watch.ErrWatchNotFound): // etcd says nothing to that
+		return nil
+	case a.Created:
+		reason, err := refusal(a.Err)
+		if err != nil {
+			return err
+		}
+		response.WatchId, response.CancelReason = noWatch, reason
+	case a.Err != nil:
+		return a.Err
+	}
+	state, err := w.kv.State(ctx, w.caller.namespace, shards.Serializable)
+	if err != nil {
+		return err
+	}
+	response.Header = w.header(w.caller, uint64(state.Revision))
+	return w.sendMessage(response)
+}
+
+// refusal is why a watch is not begun, in etcd's words. What would go well
+// elsewhere or later is an error, which ends the stream.
+func refusal(err error) (reason string, _ error) {
+	switch {
+	case errors.Is(err, watch.ErrWatchIDInUse):
+		return errDuplicateID.Error(), nil
+	case errors.Is(err, errEmptyRange), errors.Is(err, errStartRevision):
+		return err.Error(), nil
+	case errors.Is(err, tenancy.ErrPermissionDenied):
+		return errWatchPermission.Error(), nil
+	case errors.Is(err, tenancy.ErrUnauthenticated):
+		return rpctypes.ErrGRPCInvalidAuthToken.Error(), nil
+	case mvcc.IsRefusal(err), as[*tenancy.QuotaError](err):
+		told, _ := toStatus(err)
+		return rpctypes.ErrorDesc(told), nil
+	}
+	return "", err
+}
+
+// sendMessage sends one message, and has the stream end if that takes too long.
+func (w *watchStream) sendMessage(message any) error {
+	w.stalled.Reset(w.cfg.WatchStallMax)
+	defer w.stalled.Stop()
+	return w.grpc.SendMsg(message)
+}
+
+// The fields of etcdserverpb.WatchResponse that go with events.
+const (
+	fieldHeader   = protowire.Number(1)
+	fieldWatchID  = protowire.Number(2)
+	fieldFragment = protowire.Number(7)
+	fieldEvents   = protowire.Number(11)
+)
+
+// encode makes a WatchResponse of events, each of which is encoded once for all
+// watches.
+func (w *watchStream) encode(a *watch.Answer) encodedMessage {
+	form, encode := watch.EncodingEtcd, encodeEvent
+	if a.PrevKV {
+		form, encode = watch.EncodingEtcdPrev, encodeEventPrev
+	}
+	size := 64
+	for _, e := range a.Events {
+		size += 8 + len(e.Encoded(form, encode))
+	}
+	b := make([]byte, 0, size)
+	header, _ := proto.Marshal(w.header(w.caller, uint64(max(a.Revision, a.Latest)))) // it has nothing that could fail
+	b = protowire.AppendTag(b, fieldHeader, protowire.BytesType)
+	b = protowire.AppendBytes(b, header)
+	if a.WatchID != 0 {
+		b = protowire.AppendTag(b, fieldWatchID, protowire.VarintType)
+		b = protowire.AppendVarint(b, uint64(a.WatchID))
+	}
+	if a.Fragment {
+		b = protowire.AppendTag(b, fieldFragment, protowire.VarintType)
+		b = protowire.AppendVarint(b, 1)
+	}
+	for _, e := range a.Events {
+		b = protowire.AppendTag(b, fieldEvents, protowire.BytesType)
+		b = protowire.AppendBytes(b, e.Encoded(form, encode))
+	}
+	return b
+}
+
+func encodeEvent(e *watch.Event) []byte { return encodeMvccEvent(eventOf(e)) }
+
+func encodeEventPrev(e *watch.Event) []byte {
+	event := eventOf(e)
+	event.PrevKv = keyValue(e.PrevKV())
+	return encodeMvccEvent(event)
+}
+
+func eventOf(e *watch.Event) *mvccpb.Event {
+	event := &mvccpb.Event{Kv: keyValue(e.KeyValue())}
+	if e.IsDelete() {
+		event.Type = mvccpb.Event_DELETE
+	}
+	return event
+}
+
+func encodeMvccEvent(event *mvccpb.Event) []byte {
+	encoded, _ := proto.Marshal(event) // it has no text that could fail
+	return encoded
+}
