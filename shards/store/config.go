@@ -22,9 +22,9 @@ type Config struct {
 	// CacheBytes and memTablesMax times MemTableBytes. Default: 64 MiB.
 	CacheBytes int64
 
-	// HeadBytes is the memory for what a put needs of the versions that it
-	// replaces, 49 bytes for each of the keys that were written last. Pages of
-	// it that are not used are not resident. Default: 64 MiB.
+	// HeadBytes bounds the memory for what a put needs of the versions that it
+	// replaces: 50 to 300 bytes for each of the keys that were written last. It
+	// takes as much as there are keys for, at least 50 KiB. Default: 64 MiB.
 	HeadBytes int64
 
 	// MemTableBytes is the size of a memtable: three quarters of it are

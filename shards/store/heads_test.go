@@ -13,14 +13,15 @@ import (
 )
 
 // Whatever is written, removed, given up and replaced, a head is that of the
-// newest version. The memory is so small that keys drive each other out.
+// newest version. All keys are in few buckets, so that they drive each other
+// out.
 func TestHeadsAreThoseOfTheNewestVersions(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
-		cfg := testConfig(vfs.NewMem())
-		cfg.HeadBytes = 3 * headBucketBytes
-		s, err := Open(cfg)
+		s, err := Open(testConfig(vfs.NewMem()))
 		require.NoError(r, err)
+		s.heads.buckets = make([]headBucket, 2)
+		s.heads.bucketsMax = rapid.SampledFrom([]int{2, 16}).Draw(r, "buckets")
 		sh := s.Shard(1)
 		rev := mvcc.Revision(1)
 		stored := map[string][]mvcc.Revision{} // of each key, committed
@@ -89,6 +90,48 @@ func TestHeadOfAKnownKeyReadsNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, mvcc.Head{Exists: true, ModRevision: 7, CreateRevision: 3, Version: 2, Lease: -4, ValueBytes: 5}, head)
 	require.Nil(t, b.committed.all, "no iterator was opened")
+}
+
+// The memory grows with the keys and keeps all of them, up to its bound; after
+// that it keeps about as many as it has room for.
+func TestHeadsGrowUpToTheirBound(t *testing.T) {
+	t.Parallel()
+	h := newHeads(1 << 20)
+	require.Len(t, h.buckets, headBucketsMin)
+	key := func(i int) headKey {
+		name := fmt.Appendf(nil, "key-%d", i)
+		return h.key(name, uint64(i))
+	}
+	room := h.bucketsMax * headWays
+	for i := range 4 * room {
+		h.keep(key(i), mvcc.Head{Exists: true, ModRevision: mvcc.Revision(i + 2), CreateRevision: 2, Version: 1})
+		if i+1 == room/4 {
+			known := 0
+			for j := range i + 1 {
+				if head, ok := h.find(key(j)); ok {
+					require.Equal(t, mvcc.Revision(j+2), head.ModRevision)
+					known++
+				}
+			}
+			require.Greater(t, known, i*99/100)
+		}
+	}
+	require.Len(t, h.buckets, h.bucketsMax)
+	require.LessOrEqual(t, len(h.buckets)*headBucketBytes, 1<<20)
+	known, used := 0, 0
+	for i := range 4 * room {
+		if _, ok := h.find(key(i)); ok {
+			known++
+		}
+	}
+	for i := range h.locks {
+		used += h.locks[i].used
+	}
+	require.Greater(t, known, room*99/100)
+	require.Equal(t, used, known)
+	h.clear()
+	_, ok := h.find(key(4*room - 1))
+	require.False(t, ok)
 }
 
 const tombstoneKind = 2
