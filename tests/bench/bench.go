@@ -53,7 +53,7 @@ func (b *bench) build(ctx context.Context) error {
 			return err
 		}
 	}
-	if b.opts.etcdPath == "" {
+	if b.opts.etcdPath == "" && b.opts.compares() {
 		b.progress.say("build etcd")
 		b.opts.etcdPath = filepath.Join(b.dir, "etcd-server")
 		if _, err := command(ctx, "", "go", "build", "-o", b.opts.etcdPath, etcdPackage); err != nil {

@@ -102,6 +102,11 @@ func prepareCallers(ctx context.Context, w workload, callers []*caller) error {
 // what this process remembers of it, so that both sides find the same machine.
 func rest(ctx context.Context, pause time.Duration) error {
 	runtime.GC()
+	return wait(ctx, pause)
+}
+
+// wait waits unless the run ends first.
+func wait(ctx context.Context, pause time.Duration) error {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {

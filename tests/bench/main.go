@@ -65,5 +65,10 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 			return err
 		}
 	}
+	if b.opts.leases > 0 {
+		if err := b.measureLeases(ctx); err != nil {
+			return err
+		}
+	}
 	return b.report.writeJSON(opts.jsonFile)
 }

@@ -36,6 +36,8 @@ type options struct {
 
 	restart    bool
 	namespaces int
+	leases     int
+	leaseTime  time.Duration
 
 	api                               string
 	watches, watchEvents, idleWatches int
@@ -66,6 +68,8 @@ func parseOptions(args []string, usage io.Writer) (options, error) {
 	f.StringVar(&o.cgroup, "cgroup", "", "directory of a cgroup (v1 memory or v2) in which to make one per server")
 	f.BoolVar(&o.restart, "restart", false, "kill -9 the preloaded servers at the end and time how soon they serve again")
 	f.IntVar(&o.namespaces, "namespaces", 0, "also measure a node with so many namespaces of 10 keys")
+	f.IntVar(&o.leases, "leases", 0, "also measure a node that keeps so many leases of 10 s alive, and when leases end")
+	f.DurationVar(&o.leaseTime, "lease-time", 30*time.Second, "for how long the leases of -leases are kept alive while it is measured")
 	f.StringVar(&o.api, "api", apiFlotilla, "what the callers of Flotilla use: its own API by the SDK ("+apiFlotilla+"), or its etcd port by clientv3 ("+apiEtcd+")")
 	f.IntVar(&o.watches, "watches", 0, "also measure how fast events reach so many watches of one prefix, by clientv3 on both")
 	f.IntVar(&o.watchEvents, "watch-events", 200, "writes in a round of -watches")
@@ -99,6 +103,7 @@ func (o *options) validate() error {
 	positive("flotilla-clients", o.flotillaClients)
 	positive("etcd-clients", o.etcdClients)
 	positive("watch-events", o.watchEvents)
+	positive("lease-time", int(o.leaseTime))
 	if o.api != apiFlotilla && o.api != apiEtcd {
 		errs = append(errs, fmt.Errorf("-api must be %s or %s", apiFlotilla, apiEtcd))
 	}
@@ -111,13 +116,18 @@ func (o *options) validate() error {
 	if o.watches < 0 || o.idleWatches < 0 {
 		errs = append(errs, errors.New("-watches and -idle-watches cannot be negative"))
 	}
-	if o.namespaces < 0 || o.warmUp < 0 || o.pause < 0 || o.goMaxProcs < 0 {
-		errs = append(errs, errors.New("-namespaces, -warm-up, -pause and -gomaxprocs cannot be negative"))
+	if o.namespaces < 0 || o.leases < 0 || o.warmUp < 0 || o.pause < 0 || o.goMaxProcs < 0 {
+		errs = append(errs, errors.New("-namespaces, -leases, -warm-up, -pause and -gomaxprocs cannot be negative"))
 	}
 	if o.cgroup != "" && o.memoryLimit == 0 {
 		errs = append(errs, errors.New("-cgroup needs -memory-limit"))
 	}
 	return errors.Join(errs...)
+}
+
+// compares is whether etcd is measured too.
+func (o *options) compares() bool {
+	return len(o.workloads) > 0 || o.restart || o.watches > 0 || o.idleWatches > 0
 }
 
 func parseWorkloads(list string) ([]workload, error) {

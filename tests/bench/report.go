@@ -36,6 +36,7 @@ type report struct {
 	Memory     []memoryRow       `json:"memory,omitempty"`
 	Restart    *both[restarted]  `json:"restart,omitempty"`
 	Namespaces *namespacesResult `json:"namespaces,omitempty"`
+	Leases     *leasesResult     `json:"leases,omitempty"`
 }
 
 func newReport() report {
