@@ -259,7 +259,8 @@ func (k *keeper) note(outcomes []renewal) {
 // firstRenewal spreads leases that began together.
 func firstRenewal(ttl time.Duration) time.Duration { return ttl/6 + jitter(ttl/6) }
 
-func nextRenewal(ttl time.Duration) time.Duration { return ttl*3/10 + jitter(ttl/30) }
+// nextRenewal is a little less than a third.
+func nextRenewal(ttl time.Duration) time.Duration { return ttl*8/25 + jitter(ttl/75) }
 
 func jitter(d time.Duration) time.Duration {
 	return mathrand.N(max(d, 1)) //nolint:gosec // spreads renewals, guards nothing

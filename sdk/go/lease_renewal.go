@@ -107,6 +107,8 @@ func messagesOf(leases []*Lease) [][]*Lease {
 	}
 	var messages [][]*Lease
 	for _, of := range byNamespace {
+		// The server writes them in this order.
+		slices.SortFunc(of, func(a, b *Lease) int { return cmp.Compare(a.id, b.id) })
 		messages = slices.AppendSeq(messages, slices.Chunk(of, keepAliveIDsMax))
 	}
 	slices.SortFunc(messages, func(a, b []*Lease) int {

@@ -1,7 +1,9 @@
 package machine
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -149,7 +151,8 @@ func (m *Machine) keepAlive(b Batch, c *internalv1.Command, req *flotillav1.Keep
 		Revision: uint64(ns.state.Revision), Leases: make([]*flotillav1.KeptLease, len(kept)),
 	}
 	ttl := &durationpb.Duration{}
-	for i, leaseID := range req.GetIds() {
+	for _, i := range ascending(req.GetIds()) {
+		leaseID := req.GetIds()[i]
 		seconds, err := m.renew(b, leaseName{id, leaseID})
 		if err != nil {
 			return nil, err
@@ -161,6 +164,17 @@ func (m *Machine) keepAlive(b Batch, c *internalv1.Command, req *flotillav1.Keep
 		response.Leases[i] = &kept[i]
 	}
 	return response, nil
+}
+
+// ascending is the places of the ids from the least to the greatest. Rows that
+// are written in their order cost half.
+func ascending(ids []int64) []int {
+	places := make([]int, len(ids))
+	for i := range places {
+		places[i] = i
+	}
+	slices.SortFunc(places, func(a, b int) int { return cmp.Compare(ids[a], ids[b]) })
+	return places
 }
 
 // renew gives a lease its whole TTL again, and returns it in seconds; 0 if
