@@ -82,3 +82,13 @@ func (a *account) release(e *Event) {
 	}
 	a.bytes.Add(-bytes)
 }
+
+// Bytes is what the events take that wait for a tenant's watches.
+func (a *Accounts) Bytes(tenant tenancy.TenantID) int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if own := a.byTenant[tenant]; own != nil {
+		return own.bytes.Load()
+	}
+	return 0
+}

@@ -233,13 +233,9 @@ func (s *Stream) giveBack(w *watcher, a *Answer, n int) {
 	}
 	w.giveBack(rest)
 	s.makeReady(w)
-	if a.Events = a.Events[:n:n]; n == 0 {
-		return
+	w.sent = rest[0].Revision - 1
+	if a.Events = a.Events[:n:n]; n > 0 {
+		a.Revision = a.Events[n-1].Revision
+		a.Fragment = rest[0].Revision == a.Revision
 	}
-	a.Revision = a.Events[n-1].Revision
-	if a.Fragment = rest[0].Revision == a.Revision; a.Fragment {
-		w.sent = a.Revision - 1
-		return
-	}
-	w.sent = a.Revision
 }

@@ -67,6 +67,9 @@ func (s *Stream) gather(dst []Answer, had int) (_ []Answer, history *watcher, er
 	bytes := 0
 	for len(s.ready) > 0 && len(dst)-had < answersMax && bytes < nextBytesMax {
 		w := s.ready[0]
+		if w.readsHistory() && !w.ended && len(dst) > had {
+			break // which takes a while: first what is there
+		}
 		s.ready[0] = nil
 		s.ready = s.ready[1:]
 		w.queued = false
@@ -174,15 +177,22 @@ func (s *Stream) giveAnswers(dst []Answer) []Answer {
 	return dst
 }
 
-// join makes a watch live that has read all the history there was. What happened
-// since then is left to read, up to historyTo.
+// join makes a watch live that has read all the history there was.
 func (f *feed) join(w *watcher) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	w.stream.mu.Lock()
 	defer w.stream.mu.Unlock()
-	if w.ended || f.matched == 0 {
-		return
+	if !w.ended {
+		f.goLive(w)
+	}
+}
+
+// goLive puts a watch that is behind into the index. What the index will not
+// give it any more is left for the history, up to historyTo. Both locks are held.
+func (f *feed) goLive(w *watcher) {
+	if f.matched == 0 {
+		return // it does not know either: the watch stays behind for now
 	}
 	w.behind = false
 	w.historyTo = 0

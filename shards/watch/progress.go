@@ -18,7 +18,8 @@ type allProgress struct {
 	left    int  // watches that are not so far
 	// revision holds for each watch; 0 if none was asked yet.
 	revision mvcc.Revision
-	mixed    bool // the watches are of several namespaces
+	feed     *feed // of one of the watches
+	mixed    bool  // the watches are of several namespaces
 }
 
 // Progress asks how far a watch came. It is answered with a notice when all that
@@ -97,6 +98,7 @@ func (s *Stream) startAll() map[*feed][]*watcher {
 	for _, w := range s.watches {
 		w.all = allAsked
 		feeds[w.feed] = append(feeds[w.feed], w)
+		s.all.feed = w.feed
 	}
 	s.all.mixed = len(feeds) > 1
 	if s.all.left == 0 {
@@ -124,6 +126,18 @@ func (s *Stream) askAll(f *feed, watches []*watcher) {
 			s.makeReady(w)
 		}
 	})
+}
+
+// joinAll adds a watch that begins to the notice that is being prepared: else
+// that could tell of revisions which the watch has yet to show. It needs mu.
+func (s *Stream) joinAll(w *watcher) {
+	if !s.all.running {
+		return
+	}
+	w.all = allAsked
+	s.all.left++
+	s.all.mixed = s.all.mixed || w.feed != s.all.feed
+	s.askAll(w.feed, []*watcher{w})
 }
 
 // leaveAll takes a watch out of the notice for the stream, which is given out

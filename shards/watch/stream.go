@@ -83,7 +83,7 @@ type Owner struct {
 // Created, and its events follow. Errors are ErrWatchIDInUse,
 // *tenancy.QuotaError, and those of the hub's end or of reading; then there is
 // no watch and no answer.
-func (s *Stream) Create(hub *Hub, owner Owner, spec Spec) (err error) {
+func (s *Stream) Create(hub *Hub, owner Owner, spec Spec) error {
 	account, err := hub.accounts.open(owner.Tenant, owner.WatchesMax)
 	if err != nil {
 		return err
@@ -98,25 +98,46 @@ func (s *Stream) Create(hub *Hub, owner Owner, spec Spec) (err error) {
 		prevKV: spec.PrevKV, noPut: spec.NoPut, noDelete: spec.NoDelete, fragment: spec.Fragment, progress: spec.Progress,
 		next: position{revision: spec.From}, behind: true,
 	}
-	defer func() {
-		if err != nil {
-			w.leave()
-		}
-	}()
-	if err := s.register(w); err != nil {
-		return err
-	}
 	if err := feed.begin(w); err != nil {
-		s.forget(w)
+		w.leave()
 		return err
 	}
 	return nil
 }
 
-// register gives the watch its id.
-func (s *Stream) register(w *watcher) error {
+// begin gives the watch its id and its place: at the newest revision, or in the
+// history.
+func (f *feed) begin(w *watcher) error {
+	if err := f.know(); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := w.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.register(w); err != nil {
+		return err
+	}
+	published, _ := f.newest()
+	if w.next.revision == 0 {
+		w.next.revision = published + 1
+	}
+	if w.next.revision > published {
+		f.goLive(w)
+	}
+	w.sent = min(w.next.revision-1, published)
+	s.answers = append(s.answers, Answer{WatchID: w.id, Created: true, Revision: w.sent, Latest: published, PrevKV: w.prevKV})
+	if w.readsHistory() {
+		s.makeReady(w)
+	}
+	s.joinAll(w)
+	s.signal()
+	return nil
+}
+
+// register gives the watch its id. It needs mu.
+func (s *Stream) register(w *watcher) error {
 	if s.ended != nil {
 		return s.ended
 	}
@@ -128,50 +149,7 @@ func (s *Stream) register(w *watcher) error {
 		return ErrWatchIDInUse
 	}
 	s.watches[w.id] = w
-	if w.progress && !s.timed {
-		s.timed = true
-		s.signal()
-	}
-	return nil
-}
-
-// forget takes a watch that never began off the stream.
-func (s *Stream) forget(w *watcher) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w.ended = true
-	if s.watches[w.id] == w {
-		delete(s.watches, w.id)
-	}
-}
-
-// begin finds the watch its place: at the newest revision, or in the history.
-func (f *feed) begin(w *watcher) error {
-	if err := f.know(); err != nil {
-		return err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s := w.stream
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if w.ended { // with its stream
-		return s.ended
-	}
-	published, _ := f.newest()
-	if w.next.revision == 0 {
-		w.next.revision = published + 1
-	}
-	if w.next.revision > published && f.matched != 0 {
-		w.behind, w.liveFrom = false, w.next.revision
-		f.index.add(w)
-	}
-	w.sent = min(w.next.revision-1, published)
-	s.answers = append(s.answers, Answer{WatchID: w.id, Created: true, Revision: w.sent, Latest: published, PrevKV: w.prevKV})
-	if w.behind {
-		s.makeReady(w)
-	}
-	s.signal()
+	s.timed = s.timed || w.progress
 	return nil
 }
 

@@ -1,0 +1,503 @@
+package watch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/shards/watch"
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+func TestLiveEvents(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShard(t, watch.Config{})
+		s.put("a", "0")
+		c := newClient(t, s, watch.StreamConfig{})
+		c.create(prefixSpec("a"))
+		c.create(keySpec("b"))
+		require.Equal(t, []string{"1: created @2", "2: created @2"}, c.next())
+		s.put("a", "1")
+		synctest.Wait()
+		require.Equal(t, []string{"1: a=1/3 @3"}, c.next())
+		s.txn("2", "b", "aa", "c", "a")
+		synctest.Wait()
+		require.Equal(t, []string{"2: b=2/4 @4", "1: aa=2/4 a=2/4 @4"}, c.next())
+		s.delete("a")
+		s.put("b", "3")
+		synctest.Wait()
+		require.Equal(t, []string{"1: -a/5 -aa/5 @5", "2: b=3/6 @6"}, c.next())
+		s.put("c", "not watched")
+		synctest.Wait()
+		c.nothing()
+		require.Equal(t, 1, s.reads, "of the revision, when the first watch began")
+	})
+}
+
+func TestWhereAWatchBegins(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		from mvcc.Revision
+		want []string
+	}{
+		{"now", 0, []string{"1: created @4", "1: a=late/5 @5"}},
+		{"the next revision", 5, []string{"1: created @4", "1: a=late/5 @5"}},
+		{"in the past", 3, []string{"1: created @2", "1: a=3/3 a=4/4 @4", "1: a=late/5 @5"}},
+		{"at the compact revision", 2, []string{"1: created @1", "1: a=2/2 a=3/3 a=4/4 @4", "1: a=late/5 @5"}},
+		{"before the compact revision", 1, []string{"1: created @0", `1: canceled "the revision is compacted; the compact revision is 2" resume=1 @0`}},
+		{"in the future", 6, []string{"1: created @4"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newShard(t, watch.Config{})
+				s.put("a", "2")
+				s.put("a", "3")
+				s.put("a", "4")
+				s.compact(2)
+				c := newClient(t, s, watch.StreamConfig{})
+				spec := keySpec("a")
+				spec.From = test.from
+				c.create(spec)
+				var got []string
+				got = append(got, c.next()...)
+				for len(got) < len(test.want)-1 {
+					got = append(got, c.next()...)
+				}
+				s.put("a", "late")
+				synctest.Wait()
+				for len(got) < len(test.want) {
+					got = append(got, c.next()...)
+				}
+				require.Equal(t, test.want, got)
+				c.nothing()
+			})
+		})
+	}
+}
+
+func TestFiltersAndPreviousVersions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShard(t, watch.Config{})
+		s.put("a", "2")
+		s.put("a", "3")
+		c := newClient(t, s, watch.StreamConfig{})
+		writes, deletions, both := keySpec("a"), keySpec("a"), keySpec("a")
+		writes.NoDelete, deletions.NoPut, both.PrevKV = true, true, true
+		c.create(writes)
+		c.create(deletions)
+		c.create(both)
+		require.Len(t, c.next(), 3)
+		s.put("a", "4")
+		s.delete("a")
+		s.put("a", strings.Repeat("x", 2000))
+		s.put("a", "7") // what it replaces is too large to be kept with the event
+		synctest.Wait()
+		var got []string
+		for len(got) < 3 {
+			got = append(got, c.next()...)
+		}
+		long := strings.Repeat("x", 2000)
+		require.ElementsMatch(t, []string{
+			"1: a=4/4 a=" + long + "/6 a=7/7 @7",
+			"2: -a/5 @5",
+			"3: a=4/4(was 3/3) -a/5(was 4/4) a=" + long + "/6(was nothing) a=7/7(was " + long + "/6) @7",
+		}, got)
+
+		// The same from the history, where the first one's is compacted.
+		s.compact(4)
+		both.From, both.ID = 4, 9
+		c.create(both)
+		require.Equal(t, []string{"9: created @3"}, c.next()[:1])
+		require.Equal(t, []string{
+			"9: a=4/4(was nothing) -a/5(was 4/4) a=" + long + "/6(was nothing) a=7/7(was " + long + "/6) @7",
+		}, c.next())
+	})
+}
+
+func TestIDs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShard(t, watch.Config{})
+		c := newClient(t, s, watch.StreamConfig{})
+		spec := keySpec("a")
+		spec.ID = 2
+		c.create(spec)
+		owner := watch.Owner{Tenant: "t", Namespace: testNamespace}
+		require.ErrorIs(t, c.Create(s.hub, owner, spec), watch.ErrWatchIDInUse)
+		c.create(keySpec("a")) // 1
+		c.create(keySpec("a")) // 2 is taken
+		c.Cancel(2)
+		c.Cancel(2)
+		c.Refuse(5, tenancy.ErrPermissionDenied)
+		c.create(spec)
+		c.Progress(77)
+		require.Equal(t, []string{
+			"2: created @1", "1: created @1", "3: created @1", "2: canceled resume=2 @1",
+			`2: canceled "the stream has no watch of this id" @0`,
+			`5: created canceled "the credential does not allow this" @0`,
+			"2: created @1",
+			`77: canceled "the stream has no watch of this id" @0`,
+		}, c.next())
+		require.Equal(t, 3, s.accounts.Watches())
+
+		zero := newClient(t, s, watch.StreamConfig{FromZero: true})
+		zero.create(keySpec("a"))
+		zero.create(keySpec("a"))
+		require.Equal(t, []string{"0: created @1", "1: created @1"}, zero.next())
+	})
+}
+
+func TestLimitOfWatches(t *testing.T) {
+	t.Parallel()
+	s := newShard(t, watch.Config{})
+	c := newClient(t, s, watch.StreamConfig{})
+	owner := watch.Owner{Tenant: "t", Namespace: testNamespace, WatchesMax: 2}
+	require.NoError(t, c.Create(s.hub, owner, keySpec("a")))
+	require.NoError(t, c.Create(s.hub, owner, keySpec("a")))
+	var quota *tenancy.QuotaError
+	require.ErrorAs(t, c.Create(s.hub, owner, keySpec("a")), &quota)
+	require.Equal(t, "watches_max", quota.Limit)
+	owner.Tenant = "another"
+	require.NoError(t, c.Create(s.hub, owner, keySpec("a")))
+	c.Cancel(1)
+	owner.Tenant = "t"
+	require.NoError(t, c.Create(s.hub, owner, keySpec("a")))
+}
+
+func TestASlowWatchFallsBackToTheHistory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShard(t, watch.Config{WatchBytesMax: 2000})
+		c := newClient(t, s, watch.StreamConfig{})
+		quick := newClient(t, s, watch.StreamConfig{})
+		c.create(prefixSpec(""))
+		quick.create(prefixSpec(""))
+		c.next()
+		quick.next()
+		var want []string
+		for i := range 100 {
+			s.put(fmt.Sprint("k", i%10), fmt.Sprint(i))
+			synctest.Wait()
+			one := fmt.Sprintf("k%d=%d/%d", i%10, i, i+2)
+			want = append(want, one)
+			require.Equal(t, []string{fmt.Sprintf("1: %s @%d", one, i+2)}, quick.next())
+		}
+		require.Equal(t, 1, s.reads, "the quick watch needs no history")
+		require.Equal(t, []string{"1: " + strings.Join(want, " ") + " @101"}, c.next())
+		require.Equal(t, 2, s.reads)
+		s.put("k", "live again")
+		synctest.Wait()
+		require.Equal(t, []string{"1: k=live again/102 @102"}, c.next())
+		require.Equal(t, 2, s.reads)
+	})
+}
+
+func TestCompactionOvertakesASlowWatch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShard(t, watch.Config{WatchBytesMax: 2000})
+		c := newClient(t, s, watch.StreamConfig{})
+		c.create(prefixSpec(""))
+		c.create(keySpec("other"))
+		c.next()
+		for i := range 50 {
+			s.put("k", fmt.Sprint(i))
+		}
+		synctest.Wait()
+		s.compact(20)
+		require.Equal(t, []string{`1: canceled "the revision is compacted; the compact revision is 20" resume=2 @1`}, c.next())
+		// A watch of which nothing waits is not overtaken, however old its last
+		// event is.
+		s.put("other", "51")
+		synctest.Wait()
+		require.Equal(t, []string{"2: other=51/52 @52"}, c.next())
+	})
+}
+
+func TestAnOldWatchIsNotOvertakenWhenItFallsBehindLater(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShard(t, watch.Config{WatchBytesMax: 2000})
+		c := newClient(t, s, watch.StreamConfig{})
+		c.create(keySpec("other"))
+		c.next()
+		for i := range 50 {
+			s.put("k", fmt.Sprint(i))
+		}
+		synctest.Wait()
+		s.compact(51)
+		s.apply(s.putting("other", strings.Repeat("x", 3000)))
+		synctest.Wait()
+		require.Equal(t, []string{"1: other=" + strings.Repeat("x", 3000) + "/52 @52"}, c.next())
+	})
+}
+
+func TestTenantsDoNotShareTheirBounds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShard(t, watch.Config{TenantBytesMax: 2000})
+		c := newClient(t, s, watch.StreamConfig{})
+		c.create(prefixSpec(""))
+		c.create(prefixSpec(""))
+		c.next()
+		for i := range 20 {
+			s.put("k", fmt.Sprint(i))
+			synctest.Wait()
+		}
+		require.LessOrEqual(t, s.accounts.Bytes("t"), int64(2500), "events that both wait for count once")
+		first, second := c.next(), c.next()
+		require.Contains(t, first[0], "k=0/2 ")
+		require.Contains(t, first[0], "k=19/21")
+		require.Contains(t, second[0], "k=19/21")
+		synctest.Wait()
+		require.Zero(t, s.accounts.Bytes("t"))
+	})
+}
+
+func TestEventsOfARevisionStayTogether(t *testing.T) {
+	t.Parallel()
+	large := strings.Repeat("x", 300<<10)
+	for _, test := range []struct {
+		name    string
+		from    mvcc.Revision
+		history bool
+	}{{name: "live"}, {name: "history", from: 2, history: true}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newShard(t, watch.Config{})
+				write := func() {
+					s.txn(large, "a1", "a2", "b1", "a3", "a4", "a5", "b2", "a6", "a7", "a8", "b3")
+					s.put("a9", "after")
+					synctest.Wait()
+				}
+				if test.history {
+					write()
+				}
+				c := newClient(t, s, watch.StreamConfig{})
+				whole, parts := prefixSpec("a"), prefixSpec("a")
+				whole.From, parts.From, parts.Fragment = test.from, test.from, true
+				c.create(whole)
+				c.create(parts)
+				if !test.history {
+					write()
+				}
+				got := map[int64][]string{}
+				for range 8 {
+					if len(got[1]) == 3 && len(got[2]) == 4 {
+						break
+					}
+					answers, err := c.Next(t.Context(), nil)
+					require.NoError(t, err)
+					for _, a := range answers {
+						got[a.WatchID] = append(got[a.WatchID], strings.ReplaceAll(describe(a), large, ""))
+					}
+				}
+				require.Equal(t, "1: a1=/2 a2=/2 a3=/2 a4=/2 a5=/2 a6=/2 a7=/2 a8=/2 @2", got[1][1])
+				require.Equal(t, "1: a9=after/3 @3", got[1][2])
+				require.Equal(t, []string{
+					"2: a1=/2 a2=/2 a3=/2 a4=/2 fragment @2", "2: a5=/2 a6=/2 a7=/2 a8=/2 @2", "2: a9=after/3 @3",
+				}, got[2][1:])
+			})
+		})
+	}
+}
+
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShard(t, watch.Config{WatchBytesMax: 2000})
+		c := newClient(t, s, watch.StreamConfig{})
+		c.create(keySpec("a"))
+		c.create(prefixSpec(""))
+		c.next()
+		c.Progress(1)
+		synctest.Wait()
+		require.Equal(t, []string{"1: progress @1"}, c.next())
+
+		// It comes after what happened before.
+		s.put("a", "2")
+		c.Progress(2)
+		synctest.Wait()
+		require.ElementsMatch(t, []string{"1: a=2/2 @2", "2: a=2/2 @2", "2: progress @2"}, c.next())
+
+		// Also when that is in the history.
+		for i := range 50 {
+			s.put("k", fmt.Sprint(i))
+		}
+		c.ProgressAll()
+		s.put("k", "later")
+		synctest.Wait()
+		got := c.next()
+		require.Len(t, got, 1)
+		require.True(t, strings.HasSuffix(got[0], "k=later/53 @53"), "%s", got)
+		require.Equal(t, []string{"all: progress @52"}, c.next())
+		c.nothing()
+	})
+}
+
+func TestProgressOfAStreamWithoutWatches(t *testing.T) {
+	t.Parallel()
+	s := newShard(t, watch.Config{})
+	c := newClient(t, s, watch.StreamConfig{})
+	c.ProgressAll()
+	require.Equal(t, []string{"all: progress @0"}, c.next())
+}
+
+func TestProgressOfAllWaitsForNoWatchThatEnded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShard(t, watch.Config{})
+		c := newClient(t, s, watch.StreamConfig{})
+		c.create(keySpec("a"))
+		c.create(keySpec("b"))
+		c.next()
+		s.put("a", "2")
+		c.ProgressAll()
+		c.ProgressAll() // while one is under way: another follows
+		synctest.Wait()
+		c.Cancel(1)
+		synctest.Wait()
+		require.Equal(t, []string{"1: canceled resume=2 @1", "all: progress @2", "all: progress @2"}, c.next())
+	})
+}
+
+func TestUnaskedProgress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShard(t, watch.Config{})
+		c := newClient(t, s, watch.StreamConfig{ProgressInterval: 10 * time.Second})
+		spec := keySpec("a")
+		spec.Progress = true
+		c.create(spec)
+		c.create(keySpec("a"))
+		c.next()
+		s.put("b", "2")
+		began := time.Now()
+		require.Equal(t, []string{"1: progress @2"}, c.next())
+		require.InDelta(t, 10, time.Since(began).Seconds(), 1)
+
+		// A watch that told something is not asked.
+		s.put("a", "3")
+		require.Len(t, c.next(), 2)
+		began = time.Now()
+		require.Equal(t, []string{"1: progress @3"}, c.next())
+		require.InDelta(t, 20, time.Since(began).Seconds(), 3)
+	})
+}
+
+func TestRevokedCredentialEndsTheWatches(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShard(t, watch.Config{})
+		var revoked atomic.Bool
+		c := newClient(t, s, watch.StreamConfig{StillValid: func(context.Context) error {
+			if revoked.Load() {
+				return tenancy.ErrUnauthenticated
+			}
+			return nil
+		}})
+		c.create(keySpec("a"))
+		c.create(keySpec("b"))
+		c.next()
+		s.put("b", "2")
+		synctest.Wait()
+		revoked.Store(true)
+		require.Equal(t, []string{
+			`1: canceled "the credential is missing or not valid" resume=2 @1`,
+			`2: canceled "the credential is missing or not valid" resume=2 @1`,
+		}, c.next(), "no event is given out any more")
+		_, err := c.Next(t.Context(), nil)
+		require.ErrorIs(t, err, tenancy.ErrUnauthenticated)
+
+		idle := newClient(t, s, watch.StreamConfig{StillValid: func(context.Context) error {
+			if revoked.Load() {
+				return tenancy.ErrUnauthenticated
+			}
+			return nil
+		}})
+		revoked.Store(false)
+		idle.create(keySpec("a"))
+		idle.next()
+		time.AfterFunc(time.Minute, func() { revoked.Store(true) })
+		began := time.Now()
+		require.Len(t, idle.next(), 1)
+		require.InDelta(t, 60, time.Since(began).Seconds(), 1.1)
+	})
+}
+
+func TestTheEndOfTheShard(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShard(t, watch.Config{WatchBytesMax: 2000})
+		c := newClient(t, s, watch.StreamConfig{})
+		c.create(keySpec("a"))
+		c.create(prefixSpec(""))
+		c.next()
+		for i := range 20 {
+			s.put("k", fmt.Sprint(i)) // the second falls behind
+		}
+		synctest.Wait()
+		stopping := errors.New("the shard moves")
+		s.hub.Close(stopping)
+		var got []string
+		for len(got) < 2 {
+			got = append(got, c.next()...)
+		}
+		require.Equal(t, []string{
+			`1: canceled "the shard moves" resume=2 @1`, `2: canceled "the shard moves" resume=2 @1`,
+		}, got)
+		require.ErrorIs(t, c.Create(s.hub, watch.Owner{Namespace: testNamespace}, keySpec("a")), stopping)
+		require.Zero(t, s.accounts.Watches())
+	})
+}
+
+func TestFailureOfStorageEndsTheWatch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShard(t, watch.Config{})
+		s.put("a", "2")
+		s.put("a", "3")
+		c := newClient(t, s, watch.StreamConfig{})
+		live, past := keySpec("a"), keySpec("a")
+		live.PrevKV, past.From = true, 2
+		c.create(live)
+		c.create(past)
+		s.mu.Lock()
+		s.fail = errors.New("the disk is gone")
+		s.mu.Unlock()
+		got := c.next()
+		got = append(got, c.next()...)
+		require.Equal(t, `2: canceled "the disk is gone" resume=2 @1`, got[2])
+		s.put("a", "4")
+		synctest.Wait()
+		require.Equal(t, []string{`1: canceled "the disk is gone" resume=4 @3`}, c.next())
+	})
+}
+
+func TestAnEndedStreamSaysWhy(t *testing.T) {
+	t.Parallel()
+	s := newShard(t, watch.Config{})
+	c := newClient(t, s, watch.StreamConfig{})
+	c.create(keySpec("a"))
+	why := errors.New("the node is stopping")
+	c.End(why)
+	c.End(errors.New("and again"))
+	require.Equal(t, []string{"1: created @1", `1: canceled "the node is stopping" resume=2 @1`}, c.next())
+	_, err := c.Next(t.Context(), nil)
+	require.ErrorIs(t, err, why)
+	require.ErrorIs(t, c.Create(s.hub, watch.Owner{Namespace: testNamespace}, keySpec("a")), why)
+	require.Zero(t, s.accounts.Watches())
+}
