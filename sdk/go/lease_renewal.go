@@ -73,15 +73,17 @@ func (r *renewer) round(ctx context.Context, leases []*Lease) []renewal {
 	sent := time.Now()
 	err := r.ask(ctx, messages)
 	answered := 0
-	for ; err == nil && answered < min(len(messages), roundMessagesMax); answered++ {
-		outcomes, err = r.hear(messages[answered], sent, outcomes)
+	for err == nil && answered < min(len(messages), roundMessagesMax) {
+		if outcomes, err = r.hear(messages[answered], sent, outcomes); err == nil {
+			answered++
+		}
 	}
 	if err == nil {
 		return appendUnanswered(outcomes, messages[answered:], sent, nil)
 	}
 	r.hangUp()
 	var told *Error
-	if errors.As(err, &told) && told.Reason != flotillav1.Reason_REASON_UNSPECIFIED && answered < len(messages) {
+	if answered < len(messages) && errors.As(err, &told) && told.Reason != flotillav1.Reason_REASON_UNSPECIFIED {
 		// The server's word on one message: the others are tried again at once.
 		outcomes = appendUnanswered(outcomes, messages[answered:answered+1], sent, err)
 		return appendUnanswered(outcomes, messages[answered+1:], sent, nil)
