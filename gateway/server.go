@@ -19,6 +19,7 @@ import (
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
+	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
@@ -34,6 +35,12 @@ type Config struct {
 	IdleTimeout time.Duration
 	// StreamsMax bounds the streams of one HTTP/2 connection. Default 1,000.
 	StreamsMax int
+	// WatchProgressInterval is after how long without events a watch that asked
+	// for it is told the revision. Default 10 min.
+	WatchProgressInterval time.Duration
+	// WatchStallMax is how long a caller may take to take one answer of its
+	// watches, before its stream is ended. Default 30 s.
+	WatchStallMax time.Duration
 }
 
 // A Server serves the API.
@@ -42,11 +49,13 @@ type Server struct {
 	log      *slog.Logger
 	stop     sync.Once
 	stopping chan struct{}
+	watches  route.OpenWatches
 }
 
 // New makes the API's server.
 func New(cfg Config, host route.Host, cat *catalog.Catalog, reg prometheus.Registerer, log *slog.Logger) *Server {
 	cfg.Limits = cfg.Limits.WithDefaults()
+	cfg.WatchStallMax = cmp.Or(cfg.WatchStallMax, 30*time.Second)
 	s := &Server{log: log, stopping: make(chan struct{})}
 	authenticator := intercept.NewAuthenticator(cat, cfg.Limits)
 	kv := route.NewKV(host, cat)
@@ -61,9 +70,13 @@ func New(cfg Config, host route.Host, cat *catalog.Catalog, reg prometheus.Regis
 	mux := http.NewServeMux()
 	mux.Handle(flotillav1connect.NewKVServiceHandler(&kvHandler{kv: kv, auth: authenticator, log: log, stopping: s.stopping}, options))
 	mux.Handle(flotillav1connect.NewLeaseServiceHandler(&leaseHandler{kv: kv, auth: authenticator, stopping: s.stopping}, options))
+	mux.Handle(flotillav1connect.NewWatchServiceHandler(&watchHandler{
+		kv: kv, auth: authenticator, log: log, open: &s.watches,
+		progress: cfg.WatchProgressInterval, stallMax: cfg.WatchStallMax,
+	}, options))
 	mux.Handle(flotillav1connect.NewTenantServiceHandler(&tenantHandler{catalog: cat}, options))
-	procedures := limitBodyTime(mux, intercept.TimeoutMax, log)
-	plain := rest.New(kv, authenticator, log)
+	procedures := limitBodyTime(intercept.KeepResponse(mux), intercept.TimeoutMax, log)
+	plain := rest.New(kv, authenticator, log, &s.watches, cfg.WatchStallMax)
 
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -101,9 +114,13 @@ func (s *Server) Serve(listener net.Listener) error {
 
 // Stop lets the requests that were begun come to their end, for at most as
 // long as ctx lasts. Pipelines take no more operations: their callers get a
-// retryable error once those that were taken are answered.
+// retryable error once those that were taken are answered. Watches end with one
+// at once.
 func (s *Server) Stop(ctx context.Context) error {
-	s.stop.Do(func() { close(s.stopping) })
+	s.stop.Do(func() {
+		close(s.stopping)
+		s.watches.End(shards.ErrStopping)
+	})
 	if err := s.http.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("stop serving the API: %w", err), s.http.Close())
 	}

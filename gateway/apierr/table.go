@@ -142,6 +142,13 @@ var table = []row{
 		advice: "take another id, or let the server choose one",
 	},
 	{
+		match: matchIs(watch.ErrStalled),
+		code:  connect.CodeUnavailable, status: http.StatusServiceUnavailable,
+		reason:     flotillav1.Reason_REASON_STREAM_STALLED,
+		advice:     "create the watches again from the revision after the last one seen, and read faster",
+		retryAfter: 100 * time.Millisecond,
+	},
+	{
 		match: matchIs(mvcc.ErrFencingTokenStale),
 		code:  connect.CodeFailedPrecondition, status: http.StatusPreconditionFailed,
 		reason: flotillav1.Reason_REASON_FENCING_TOKEN_STALE,

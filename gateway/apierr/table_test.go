@@ -107,6 +107,11 @@ func samples() []sample {
 			message: "the stream has a watch of this id already: take another",
 		},
 		{
+			name: "stream stalled", err: fmt.Errorf("%w for 30s: write: timeout", watch.ErrStalled),
+			code: connect.CodeUnavailable, status: 503, reason: flotillav1.Reason_REASON_STREAM_STALLED,
+			message: "the caller took no answers: create the watches again", retryAfter: 100 * time.Millisecond,
+		},
+		{
 			name: "fencing token stale", err: mvcc.ErrFencingTokenStale,
 			code: connect.CodeFailedPrecondition, status: 412, reason: flotillav1.Reason_REASON_FENCING_TOKEN_STALE,
 			message: "stop acting",

@@ -69,14 +69,20 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, t target) error {
 	}
 	list.Next, list.NextBase64 = text(response.GetNextKey())
 	for i, kv := range response.GetKvs() {
-		k := &list.Keys[i]
-		k.Key, k.KeyBase64 = text(kv.GetKey())
-		k.Value, k.ValueBase64 = text(kv.GetValue())
-		k.CreateRevision = strconv.FormatUint(kv.GetCreateRevision(), 10)
-		k.ModRevision = strconv.FormatUint(kv.GetModRevision(), 10)
-		k.Version = strconv.FormatUint(kv.GetVersion(), 10)
+		list.Keys[i] = listKeyOf(kv)
 	}
 	return writeJSON(w, http.StatusOK, list)
+}
+
+func listKeyOf(kv *flotillav1.KeyValue) listKey {
+	k := listKey{
+		CreateRevision: strconv.FormatUint(kv.GetCreateRevision(), 10),
+		ModRevision:    strconv.FormatUint(kv.GetModRevision(), 10),
+		Version:        strconv.FormatUint(kv.GetVersion(), 10),
+	}
+	k.Key, k.KeyBase64 = text(kv.GetKey())
+	k.Value, k.ValueBase64 = text(kv.GetValue())
+	return k
 }
 
 // text gives bytes as a string if they are one.

@@ -5,6 +5,7 @@
 //	PUT    /v1/kv/{key}            writes the body
 //	DELETE /v1/kv/{key}            removes the key
 //	GET    /v1/kv?prefix=&limit=   lists keys as JSON
+//	GET    ...?watch=true          changes of the key, or the keys, as server-sent events
 //
 // Another namespace than "default" is reached under /v1/ns/{namespace}/kv.
 // If-Match and If-None-Match make a write conditional. A key may contain
@@ -41,14 +42,17 @@ const listKeysDefault = 1000
 
 // Handler serves the surface.
 type Handler struct {
-	kv   *route.KV
-	auth *intercept.Authenticator
-	log  *slog.Logger
+	kv       *route.KV
+	auth     *intercept.Authenticator
+	log      *slog.Logger
+	open     *route.OpenWatches
+	stallMax time.Duration
 }
 
-// New makes a Handler.
-func New(kv *route.KV, auth *intercept.Authenticator, log *slog.Logger) *Handler {
-	return &Handler{kv: kv, auth: auth, log: log}
+// New makes a Handler. Its watches are noted in open; a caller that takes none of
+// their events for stallMax is cut off.
+func New(kv *route.KV, auth *intercept.Authenticator, log *slog.Logger, open *route.OpenWatches, stallMax time.Duration) *Handler {
+	return &Handler{kv: kv, auth: auth, log: log, open: open, stallMax: stallMax}
 }
 
 // Serves tells whether a path belongs to this surface. It is asked before any
@@ -61,17 +65,22 @@ func Serves(path string) bool {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, id := intercept.WithRequestID(r.Context())
 	w.Header().Set(intercept.RequestIDHeader, id)
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	// A context does not end the reading of a body that trickles in.
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout)); err != nil {
-		h.log.Debug("no read deadline", "request_id", id, "err", err)
+	if !asksToWatch(r) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+		// A context does not end the reading of a body that trickles in.
+		if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout)); err != nil {
+			h.log.Debug("no read deadline", "request_id", id, "err", err)
+		}
 	}
 	begin := time.Now()
 	err := h.recovering(w, r.WithContext(ctx))
 	reason := "ok"
 	if err != nil {
-		h.fail(w, r, id, err)
+		if !isStreamEnded(err) {
+			h.fail(w, r, id, err)
+		}
 		reason = apierr.ReasonOf(err).String()
 	}
 	h.log.Debug("http", "method", r.Method, "reason", reason, "duration", time.Since(begin), "request_id", id)
@@ -98,6 +107,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	r = r.WithContext(tenancy.NewContext(r.Context(), principal))
 	switch {
+	case asksToWatch(r):
+		return h.watch(w, r, t)
 	case t.key == nil && r.Method == http.MethodGet:
 		return h.list(w, r, t)
 	case t.key == nil:

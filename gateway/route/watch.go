@@ -44,6 +44,15 @@ func (w *Watches) Create(ctx context.Context, req *flotillav1.WatchCreate) {
 	}
 }
 
+// CreateOne begins a watch like Create; what refuses it is returned, and is no
+// answer.
+func (w *Watches) CreateOne(ctx context.Context, req *flotillav1.WatchCreate) error {
+	return w.create(ctx, req)
+}
+
+// Len is how many watches there are.
+func (w *Watches) Len() int { return w.stream.Watches() }
+
 func (w *Watches) create(ctx context.Context, req *flotillav1.WatchCreate) error {
 	principal, ok := tenancy.FromContext(ctx)
 	if !ok {

@@ -66,6 +66,9 @@ func (a *Answer) lacksPrevious() bool {
 var (
 	// ErrWatchNotFound says that the stream has no watch of this id.
 	ErrWatchNotFound = errors.New("the stream has no watch of this id")
+	// ErrStalled says that a stream was ended because its caller took nothing.
+	// Its watches can be created again, from where they were.
+	ErrStalled = errors.New("the caller took no answers")
 	// ErrWatchIDInUse says that the stream has a watch of this id already.
 	ErrWatchIDInUse = errors.New("the stream has a watch of this id already")
 )

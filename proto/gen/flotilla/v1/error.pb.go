@@ -96,6 +96,8 @@ const (
 	Reason_REASON_LEASE_EXISTS Reason = 30
 	// The stream has no watch of this id.
 	Reason_REASON_WATCH_NOT_FOUND Reason = 31
+	// The stream was ended because its caller took no answers for too long.
+	Reason_REASON_STREAM_STALLED Reason = 32
 )
 
 // Enum value maps for Reason.
@@ -133,6 +135,7 @@ var (
 		29: "REASON_LAST_API_KEY",
 		30: "REASON_LEASE_EXISTS",
 		31: "REASON_WATCH_NOT_FOUND",
+		32: "REASON_STREAM_STALLED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":         0,
@@ -167,6 +170,7 @@ var (
 		"REASON_LAST_API_KEY":        29,
 		"REASON_LEASE_EXISTS":        30,
 		"REASON_WATCH_NOT_FOUND":     31,
+		"REASON_STREAM_STALLED":      32,
 	}
 )
 
@@ -354,7 +358,7 @@ const file_flotilla_v1_error_proto_rawDesc = "" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12*\n" +
-	"\x04info\x18\x03 \x01(\v2\x16.flotilla.v1.ErrorInfoR\x04info*\xdd\x06\n" +
+	"\x04info\x18\x03 \x01(\v2\x16.flotilla.v1.ErrorInfoR\x04info*\xf8\x06\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_INTERNAL\x10\x01\x12\x18\n" +
@@ -388,7 +392,8 @@ const file_flotilla_v1_error_proto_rawDesc = "" +
 	"\x18REASON_API_KEY_NOT_FOUND\x10\x1c\x12\x17\n" +
 	"\x13REASON_LAST_API_KEY\x10\x1d\x12\x17\n" +
 	"\x13REASON_LEASE_EXISTS\x10\x1e\x12\x1a\n" +
-	"\x16REASON_WATCH_NOT_FOUND\x10\x1fB\xab\x01\n" +
+	"\x16REASON_WATCH_NOT_FOUND\x10\x1f\x12\x19\n" +
+	"\x15REASON_STREAM_STALLED\x10 B\xab\x01\n" +
 	"\x0fcom.flotilla.v1B\n" +
 	"ErrorProtoP\x01Z?github.com/flotillakv/flotilla/proto/gen/flotilla/v1;flotillav1\xa2\x02\x03FXX\xaa\x02\vFlotilla.V1\xca\x02\vFlotilla\\V1\xe2\x02\x17Flotilla\\V1\\GPBMetadata\xea\x02\fFlotilla::V1b\x06proto3"
 

@@ -507,12 +507,16 @@ type WatchResponse struct {
 	WatchId int64 `protobuf:"varint,1,opt,name=watch_id,json=watchId,proto3" json:"watch_id,omitempty"`
 	// All events up to this revision were sent, unless `fragment` is set. An
 	// answer without events, `created` and `canceled` is a notice of progress.
+	// Of one for all watches it holds for each, and is 0 when there is none, or
+	// when they are of several namespaces.
 	Revision uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The watch has begun; its events follow.
 	Created bool `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
-	// The watch has ended; nothing follows.
+	// The watch has ended; nothing follows. Without `created` before, it was
+	// refused.
 	Canceled bool `protobuf:"varint,4,opt,name=canceled,proto3" json:"canceled,omitempty"`
-	// Why it ended, if it was not asked to.
+	// Why it ended, if it was not asked to; or why the request cannot be done,
+	// as WATCH_NOT_FOUND.
 	Error *Error `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
 	// More events of `revision` follow in the next answer of this watch.
 	Fragment bool `protobuf:"varint,6,opt,name=fragment,proto3" json:"fragment,omitempty"`
