@@ -294,3 +294,33 @@ func TestEndOfManyLeasesIsBounded(t *testing.T) {
 func short(r *internalv1.ExpireLeasesResponse) string {
 	return fmt.Sprintf("leases:%d keys:%d more:%t", r.GetLeases(), r.GetKeys(), r.GetMore())
 }
+
+// A lease that is revoked leaves its place in the queue behind. Another one of
+// the same id and deadline must not end twice for it.
+func TestLeaseThatTakesTheIDOfARevokedOneEndsOnce(t *testing.T) {
+	t.Parallel()
+	s := newShard(t)
+	s.entry(0, grant(1, 7, time.Second), revoke(1, 7), grant(1, 7, time.Second), grant(1, 8, time.Hour))
+	require.Equal(t, "leases:1 keys:0 more:false", short(s.expire(endMS(0, 1), 10, 10)))
+	require.Equal(t, []int64{0, 3600}, ttls(t, s.entry(2000, keepAlive(1, 7, 8))[0]))
+}
+
+func TestNextExpiryIsTheFirstThatMayBe(t *testing.T) {
+	t.Parallel()
+	s := newShard(t)
+	_, ok := s.machine.NextExpiry()
+	require.False(t, ok)
+	s.entry(0, grant(1, 7, 10*time.Second), grant(1, 8, time.Hour))
+	next, ok := s.machine.NextExpiry()
+	require.True(t, ok)
+	require.Equal(t, endMS(0, 10), next)
+	s.entry(4000, keepAlive(1, 7))
+	next, _ = s.machine.NextExpiry()
+	require.Equal(t, endMS(4000, 10), next)
+	s.entry(5000, revoke(1, 7))
+	next, _ = s.machine.NextExpiry()
+	require.Equal(t, endMS(0, 3600), next)
+	s.entry(6000, revoke(1, 8))
+	_, ok = s.machine.NextExpiry()
+	require.False(t, ok)
+}

@@ -81,6 +81,7 @@ func refusalOf(t *rapid.T, err error) model.RefusalError {
 			mvcc.ErrKeyNotFound:       model.KeyNotFound,
 			mvcc.ErrKeyExists:         model.KeyExists,
 			mvcc.ErrLeaseNotFound:     model.LeaseNotFound,
+			mvcc.ErrLeaseExists:       model.LeaseExists,
 			mvcc.ErrFencingTokenStale: model.FencingTokenStale,
 		}
 	)

@@ -15,6 +15,7 @@ const (
 	Compacted         Kind = "compacted"
 	Future            Kind = "in the future"
 	LeaseNotFound     Kind = "lease not found"
+	LeaseExists       Kind = "lease exists"
 	FencingTokenStale Kind = "fencing token stale"
 )
 
