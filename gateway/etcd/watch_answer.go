@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -34,6 +35,7 @@ func (w *watchStream) send(ctx context.Context) error {
 			}
 		}
 		clear(answers)
+		w.last.forget()
 	}
 }
 
@@ -124,18 +126,9 @@ const (
 	fieldEvents   = protowire.Number(11)
 )
 
-// encode makes a WatchResponse of events, each of which is encoded once for all
-// watches.
+// encode makes a WatchResponse of events.
 func (w *watchStream) encode(a *watch.Answer) encodedMessage {
-	form, encode := watch.EncodingEtcd, encodeEvent
-	if a.PrevKV {
-		form, encode = watch.EncodingEtcdPrev, encodeEventPrev
-	}
-	size := 64
-	for _, e := range a.Events {
-		size += 8 + len(e.Encoded(form, encode))
-	}
-	b := make([]byte, 0, size)
+	b := make([]byte, 0, 64)
 	header, _ := proto.Marshal(w.header(w.caller, uint64(max(a.Revision, a.Latest)))) // it has nothing that could fail
 	b = protowire.AppendTag(b, fieldHeader, protowire.BytesType)
 	b = protowire.AppendBytes(b, header)
@@ -147,11 +140,44 @@ func (w *watchStream) encode(a *watch.Answer) encodedMessage {
 		b = protowire.AppendTag(b, fieldFragment, protowire.VarintType)
 		b = protowire.AppendVarint(b, 1)
 	}
+	return encodedMessage{head: b, events: w.last.encode(a)}
+}
+
+// encodedEvents is the events of the last answer with their encoding. Watches of
+// a stream that see the same are answered one after the other.
+type encodedEvents struct {
+	events  []*watch.Event
+	form    watch.Encoding
+	encoded []byte // not to be changed: it may still be on its way
+}
+
+// encode encodes the events of an answer, each once for all streams, and all of
+// them once for watches of this stream that are told the same.
+func (l *encodedEvents) encode(a *watch.Answer) []byte {
+	form, encode := watch.EncodingEtcd, encodeEvent
+	if a.PrevKV {
+		form, encode = watch.EncodingEtcdPrev, encodeEventPrev
+	}
+	if l.form == form && slices.Equal(l.events, a.Events) {
+		return l.encoded
+	}
+	size := 0
+	for _, e := range a.Events {
+		size += 8 + len(e.Encoded(form, encode))
+	}
+	b := make([]byte, 0, size)
 	for _, e := range a.Events {
 		b = protowire.AppendTag(b, fieldEvents, protowire.BytesType)
 		b = protowire.AppendBytes(b, e.Encoded(form, encode))
 	}
+	l.events, l.form, l.encoded = append(l.events[:0], a.Events...), form, b
 	return b
+}
+
+// forget lets go of the events, which belong to the watches they came from.
+func (l *encodedEvents) forget() {
+	clear(l.events)
+	l.events, l.encoded = l.events[:0], nil
 }
 
 func encodeEvent(e *watch.Event) []byte { return encodeMvccEvent(eventOf(e)) }
