@@ -14,7 +14,7 @@ const (
 	// benchmark.
 	watchesPerStream = 100
 	// watchWriters is how many callers write what the watches show.
-	watchWriters = 16
+	watchWriters = 64
 	// watchedPrefix is what all watches of a fan-out watch.
 	watchedPrefix = "watched/"
 	// watchTimeout is how long a round of events may take.
