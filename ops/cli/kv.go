@@ -12,7 +12,7 @@ import (
 func newKVCommand(env *Env) *cobra.Command {
 	return group("kv", "Read and write keys",
 		newKVGetCommand(env), newKVPutCommand(env), newKVDeleteCommand(env),
-		newKVRangeCommand(env), newKVTxnCommand(env), newKVCompactCommand(env))
+		newKVRangeCommand(env), newKVTxnCommand(env), newKVWatchCommand(env), newKVCompactCommand(env))
 }
 
 // keyJSON is a key as commands print it in JSON. Numbers are strings, as in the

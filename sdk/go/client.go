@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
 
 	"connectrpc.com/connect"
 
@@ -15,11 +16,14 @@ type Client struct {
 	cfg      Config
 	kv       flotillav1connect.KVServiceClient
 	leases   flotillav1connect.LeaseServiceClient
+	watches  flotillav1connect.WatchServiceClient
 	tenants  flotillav1connect.TenantServiceClient
 	pipeline *pipeline
 	keeper   *keeper
 	budget   retryBudget
 	ids      requestIDs
+	closing  sync.Once
+	closed   chan struct{} // ends the watches
 }
 
 // New makes a client. It connects with the first call.
@@ -39,8 +43,10 @@ func New(cfg Config) (*Client, error) {
 		cfg:     cfg,
 		kv:      flotillav1connect.NewKVServiceClient(cfg.HTTPClient, cfg.URL, options...),
 		leases:  flotillav1connect.NewLeaseServiceClient(cfg.HTTPClient, cfg.URL, options...),
+		watches: flotillav1connect.NewWatchServiceClient(cfg.HTTPClient, cfg.URL, options...),
 		tenants: flotillav1connect.NewTenantServiceClient(cfg.HTTPClient, cfg.URL, options...),
 		ids:     newRequestIDs(),
+		closed:  make(chan struct{}),
 	}
 	c.budget.init()
 	c.pipeline = newPipeline(c.kv.Pipeline)
@@ -48,9 +54,10 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Close ends the client's connections. Calls under way fail, and leases that it
+// Close ends the client's connections. Calls and watches under way fail, and leases that it
 // holds are kept alive no longer.
 func (c *Client) Close() error {
+	c.closing.Do(func() { close(c.closed) })
 	c.keeper.close()
 	c.pipeline.close()
 	if own, ok := c.cfg.HTTPClient.(*http.Client); ok {

@@ -68,6 +68,9 @@ const (
 	ErrLeaseNotFound = reason(flotillav1.Reason_REASON_LEASE_NOT_FOUND)
 	// ErrLeaseExists says that a lease of this id exists.
 	ErrLeaseExists = reason(flotillav1.Reason_REASON_LEASE_EXISTS)
+	// ErrWatchStalled says that the server ended a watch because its events were
+	// not taken. Watches of this package go on by themselves.
+	ErrWatchStalled = reason(flotillav1.Reason_REASON_STREAM_STALLED)
 	// ErrFencingTokenStale says that the lock is no longer held.
 	ErrFencingTokenStale = reason(flotillav1.Reason_REASON_FENCING_TOKEN_STALE)
 	// ErrUnauthenticated says that the API key is not valid.

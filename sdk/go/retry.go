@@ -32,7 +32,7 @@ func retryable(err error) (after time.Duration, ok bool) {
 	switch e.Reason {
 	case flotillav1.Reason_REASON_NOT_LEADER, flotillav1.Reason_REASON_SHARD_MOVING,
 		flotillav1.Reason_REASON_SHUTTING_DOWN, flotillav1.Reason_REASON_SHARD_BUSY,
-		flotillav1.Reason_REASON_OUTCOME_UNKNOWN:
+		flotillav1.Reason_REASON_OUTCOME_UNKNOWN, flotillav1.Reason_REASON_STREAM_STALLED:
 		return e.RetryAfter, true
 	case flotillav1.Reason_REASON_QUOTA_EXCEEDED:
 		return e.RetryAfter, e.RetryAfter > 0
