@@ -105,7 +105,7 @@ func (k *KV) WatchBatches(ctx context.Context, keys KeyRange, opts *WatchOptions
 				w.progressed, failures = false, 0
 			}
 			failures++
-			after, ok := retryable(err)
+			after, ok := goesOn(err)
 			if ctx.Err() != nil {
 				yield(nil, interrupted(context.Cause(ctx), context.Cause(ctx), false))
 				return
@@ -117,6 +117,15 @@ func (k *KV) WatchBatches(ctx context.Context, keys KeyRange, opts *WatchOptions
 			pause(ctx, max(after, backoff(failures)))
 		}
 	}
+}
+
+// goesOn tells whether a watch that ended with an error can go on where it was.
+func goesOn(err error) (after time.Duration, ok bool) {
+	var e *Error
+	if errors.As(err, &e) && e.Reason == flotillav1.Reason_REASON_DEADLINE_EXCEEDED {
+		return 0, true // the server looked at the context's deadline just before we do
+	}
+	return retryable(err)
 }
 
 // untilClosed returns a context that also ends when the client is closed.
