@@ -59,11 +59,9 @@ func (s *Server) readPoint(ctx context.Context, c *caller, r *pb.RangeRequest) (
 func pointResponse(r *pb.RangeRequest, got *flotillav1.GetResponse) *pb.RangeResponse {
 	response := new(pb.RangeResponse)
 	if kv := keyValue(got.GetKv()); kv != nil {
-		if r.GetKeysOnly() {
-			kv.Value = nil
-		}
 		response.Kvs, response.Count = []*mvccpb.KeyValue{kv}, 1
 	}
+	bareKeys(response.GetKvs(), r)
 	return response
 }
 
@@ -71,7 +69,9 @@ func pointResponse(r *pb.RangeRequest, got *flotillav1.GetResponse) *pb.RangeRes
 func (s *Server) readPages(ctx context.Context, c *caller, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	plan := planRange(r)
 	if !plan.sorted {
-		return s.gather(ctx, c, r, plan)
+		response, err := s.gather(ctx, c, r, plan)
+		bareKeys(response.GetKvs(), r)
+		return response, err
 	}
 	// The pages of an answer in another order have no order among them, so the
 	// keys are gathered and sorted here.
@@ -96,6 +96,7 @@ func (s *Server) gather(ctx context.Context, c *caller, r *pb.RangeRequest, plan
 	gathered := 0
 	first := true
 	plan.request.Namespace = c.namespace
+	counted := plan.request.GetCountTotal() || r.GetCountOnly()
 	err := s.kv.Pages(ctx, plan.request, func(page *flotillav1.RangeResponse) error {
 		if first {
 			response.Header = s.header(c, page.GetRevision())
@@ -115,7 +116,7 @@ func (s *Server) gather(ctx context.Context, c *caller, r *pb.RangeRequest, plan
 	if err != nil {
 		return nil, err
 	}
-	if !plan.request.GetCountTotal() && !r.GetCountOnly() {
+	if !counted {
 		response.Count = int64(len(response.GetKvs()))
 	}
 	return response, nil
@@ -208,9 +209,19 @@ func cutRange(response *pb.RangeResponse, r *pb.RangeRequest) {
 	if limit := r.GetLimit(); limit > 0 && int64(len(response.GetKvs())) > limit {
 		response.Kvs, response.More = response.GetKvs()[:limit], true
 	}
-	if r.GetKeysOnly() {
-		for _, kv := range response.GetKvs() {
-			kv.Value = nil
+	bareKeys(response.GetKvs(), r)
+}
+
+// bareKeys leaves out what is not asked for with keys_only: the values, and as
+// in etcd also the leases, unless it read the values to sort by them.
+func bareKeys(kvs []*mvccpb.KeyValue, r *pb.RangeRequest) {
+	if !r.GetKeysOnly() {
+		return
+	}
+	for _, kv := range kvs {
+		kv.Value = nil
+		if r.GetSortTarget() != pb.RangeRequest_VALUE {
+			kv.Lease = 0
 		}
 	}
 }
@@ -221,6 +232,7 @@ func (s *Server) streamRange(ctx context.Context, c *caller, r *pb.RangeRequest,
 	plan := planRange(r)
 	plan.request.Namespace = c.namespace
 	plan.request.SortTarget = flotillav1.SortTarget_SORT_TARGET_KEY
+	counted := plan.request.GetCountTotal() || r.GetCountOnly()
 	last := new(pb.RangeResponse)
 	err := s.kv.Pages(ctx, plan.request, func(page *flotillav1.RangeResponse) error {
 		if last.GetHeader() == nil {
@@ -229,7 +241,8 @@ func (s *Server) streamRange(ctx context.Context, c *caller, r *pb.RangeRequest,
 			return err
 		}
 		last.Kvs, last.More = appendKeyValues(nil, page.GetKvs()), page.GetMore()
-		if !plan.request.GetCountTotal() && !plan.request.GetCountOnly() {
+		bareKeys(last.GetKvs(), r)
+		if !counted {
 			last.Count += int64(len(page.GetKvs()))
 		}
 		return nil

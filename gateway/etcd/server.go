@@ -87,7 +87,9 @@ type Server struct {
 	log      *slog.Logger
 	grpc     *grpc.Server
 	health   *health.Server
-	// stopping ends the streams that would not end by themselves.
+	// snapshots holds a token for each snapshot that is made.
+	snapshots chan struct{}
+	// stopping ends the streams and waits that would not end by themselves.
 	stopping chan struct{}
 }
 
@@ -101,6 +103,10 @@ func New(cfg Config, kv *route.KV, node Node, keys intercept.Keys, reg prometheu
 			anonymous: cfg.Anonymous, limits: cfg.Limits,
 		},
 		metrics: newMetrics(reg), stopping: make(chan struct{}),
+		snapshots: make(chan struct{}, snapshotsMax),
+	}
+	if err := removeSnapshots(cfg.TempDir); err != nil {
+		log.Warn("what is left of snapshots was not removed", "err", err)
 	}
 	options := []grpc.ServerOption{
 		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream), grpc.ForceServerCodecV2(newCodec()),
@@ -121,6 +127,8 @@ func New(cfg Config, kv *route.KV, node Node, keys intercept.Keys, reg prometheu
 	pb.RegisterAuthServer(s.grpc, &authServer{Server: s})
 	pb.RegisterClusterServer(s.grpc, &clusterServer{Server: s})
 	pb.RegisterMaintenanceServer(s.grpc, &maintenanceServer{Server: s})
+	s.grpc.RegisterService(lockService(), &lockServer{queues{s}})
+	s.grpc.RegisterService(electionService(), &electionServer{queues{s}})
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	if cfg.Reflection {
 		reflection.Register(s.grpc)

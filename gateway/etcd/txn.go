@@ -104,6 +104,7 @@ func rangeInTxn(r *pb.RangeRequest, response *flotillav1.RangeResponse) *pb.Rang
 		answer.More = false
 		cutRange(answer, r)
 	}
+	bareKeys(answer.GetKvs(), r)
 	if !plan.request.GetCountTotal() && !r.GetCountOnly() {
 		answer.Count = int64(len(answer.GetKvs()))
 	}
