@@ -6,9 +6,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/flotillakv/flotilla/placement/catalog"
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
-	"github.com/flotillakv/flotilla/placement/catalog"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/tenancy"

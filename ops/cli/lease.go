@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -117,6 +116,7 @@ func runLeaseKeepAlive(ctx context.Context, env *Env, opts *leaseOptions) error 
 		return err
 	}
 	defer client.Close()
+	lost := make(chan error, len(opts.ids))
 	for _, id := range opts.ids {
 		lease, err := opts.leases(client).Resume(ctx, id)
 		if err != nil {
@@ -125,16 +125,15 @@ func runLeaseKeepAlive(ctx context.Context, env *Env, opts *leaseOptions) error 
 		fmt.Fprintf(env.Out, "lease %d lasts %s from now on\n", id, lease.TTL())
 		held, cancel := lease.Context(ctx)
 		defer cancel()
-		ctx = held
+		context.AfterFunc(held, func() { lost <- context.Cause(held) })
 	}
 	if opts.once {
 		return nil
 	}
-	<-ctx.Done()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+	if err := <-lost; ctx.Err() == nil {
 		return err
 	}
-	return nil
+	return nil // it was interrupted
 }
 
 func newLeaseRevokeCommand(env *Env) *cobra.Command {

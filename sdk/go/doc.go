@@ -14,6 +14,9 @@
 // travel together: a program should make one client and call it from as many
 // goroutines as it likes.
 //
+// A key lives as long as its lease if it is written with one. Leases.Hold makes
+// a lease that is kept alive by itself until the program ends or gives it up.
+//
 // Every mutation carries a request id, so the client tries it again by itself
 // when that is safe, until the context ends. Errors are told apart with
 // errors.Is (ErrRevisionMismatch and its like) and errors.As (*Error,

@@ -33,6 +33,7 @@ type leaseServer struct {
 }
 
 func newLeaseServer(t *testing.T, ttl time.Duration) *leaseServer {
+	t.Helper()
 	s := &leaseServer{t: t, ttl: ttl, ends: map[int64]time.Time{}, failing: map[string]error{}}
 	s.keeper = newKeeper(s.open)
 	t.Cleanup(s.keeper.close)
@@ -99,7 +100,7 @@ func (st *leaseStream) Receive() (*flotillav1.KeepAliveStreamResponse, error) {
 		<-st.ctx.Done()
 		return nil, connect.NewError(connect.CodeCanceled, st.ctx.Err())
 	}
-	time.Sleep(time.Millisecond) // the way there and back
+	pass(time.Millisecond) // the way there and back
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.messages++
@@ -131,6 +132,9 @@ func refusal(reason flotillav1.Reason) error {
 
 var errDown = connect.NewError(connect.CodeUnavailable, errors.New("down"))
 
+// pass lets time of the bubble pass.
+func pass(d time.Duration) { <-time.After(d) }
+
 func isLost(l *Lease) bool {
 	select {
 	case <-l.Lost():
@@ -148,7 +152,7 @@ func TestHeldLeasesShareOneStreamAndFewMessages(t *testing.T) {
 			s.hold("a", id+1)
 		}
 		for range 600 {
-			time.Sleep(100 * time.Millisecond)
+			pass(100 * time.Millisecond)
 			require.Zero(t, s.overdue())
 		}
 		require.Equal(t, 1, s.streams)
@@ -195,12 +199,12 @@ func TestLeaseIsLostWhenItsTTLHasPassed(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newLeaseServer(t, 10*time.Second)
 				l := s.hold("a", 1)
-				time.Sleep(20 * time.Second)
+				pass(20 * time.Second)
 				for range 3 {
 					s.set(func() { fail(s, true) })
-					time.Sleep(5 * time.Second)
+					pass(5 * time.Second)
 					s.set(func() { fail(s, false) })
-					time.Sleep(10 * time.Second)
+					pass(10 * time.Second)
 					require.NoError(t, l.Err())
 					require.Zero(t, s.overdue())
 				}
@@ -230,7 +234,7 @@ func TestRefusedNamespaceDoesNotHarmTheOthers(t *testing.T) {
 		<-bad.Lost()
 		require.ErrorContains(t, bad.Err(), "refused", "why it could not be renewed")
 		s.set(func() { delete(s.ends, 100) })
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Zero(t, s.overdue())
 		for _, l := range others {
 			require.NoError(t, l.Err())
@@ -243,16 +247,16 @@ func TestReleasedLeaseIsNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newLeaseServer(t, 10*time.Second)
 		released, held := s.hold("a", 1), s.hold("a", 2)
-		time.Sleep(15 * time.Second)
+		pass(15 * time.Second)
 		released.Release()
 		require.True(t, isLost(released))
 		require.NoError(t, released.Err())
-		time.Sleep(11 * time.Second)
+		pass(11 * time.Second)
 		require.Equal(t, 1, s.overdue())
 		held.Release()
 		synctest.Wait()
 		again := s.hold("a", 3) // after the keeper had nothing to do
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.NoError(t, again.Err())
 		require.Equal(t, 2, s.overdue())
 	})
@@ -263,9 +267,9 @@ func TestClosedClientGivesItsLeasesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newLeaseServer(t, 10*time.Second)
 		l := s.hold("a", 1)
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		s.set(func() { s.hanging = true })
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		s.keeper.close()
 		require.True(t, isLost(l))
 		require.ErrorIs(t, l.Err(), ErrClosed)

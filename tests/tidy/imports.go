@@ -89,7 +89,10 @@ func importProblems(module string, f *File, imported string) []Finding {
 			findings = append(findings, Finding{What: fmt.Sprintf("%s imports %s (%s)", f.Dir(), lib.name, imported), Why: lib.why})
 		}
 	}
-	if roomOf(f.Dir()) == sdkRoom && !f.IsTest() && !isStandard(imported) && !under(imported, "connectrpc.com/connect") {
+	// Fields of the messages in proto/gen have the well-known types.
+	free := isStandard(imported) || under(imported, "connectrpc.com/connect") ||
+		under(imported, "google.golang.org/protobuf/types/known")
+	if roomOf(f.Dir()) == sdkRoom && !f.IsTest() && !free {
 		findings = append(findings, Finding{
 			What: fmt.Sprintf("%s imports %s", f.Dir(), imported),
 			Why:  "sdk/go needs proto/gen, connect and the standard library only, so that users get few dependencies with it",
