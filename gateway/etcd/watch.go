@@ -34,7 +34,7 @@ type watchStream struct {
 	grpc    watchServerStream
 	caller  *caller
 	watches *route.Watches
-	last    encodedEvents
+	encoder encoder
 	// stalled fires when an answer is on its way for too long.
 	stalled *time.Timer
 }

@@ -35,7 +35,7 @@ func (w *watchStream) send(ctx context.Context) error {
 			}
 		}
 		clear(answers)
-		w.last.forget()
+		w.encoder.forget()
 	}
 }
 
@@ -140,26 +140,33 @@ func (w *watchStream) encode(a *watch.Answer) encodedMessage {
 		b = protowire.AppendTag(b, fieldFragment, protowire.VarintType)
 		b = protowire.AppendVarint(b, 1)
 	}
-	return encodedMessage{head: b, events: w.last.encode(a)}
+	return encodedMessage{head: b, events: w.encoder.encode(a)}
 }
 
-// encodedEvents is the events of the last answer with their encoding. Watches of
-// a stream that see the same are answered one after the other.
+// encoder encodes the events of answers, each event once for all streams. It
+// remembers what it encoded last, because watches of a stream that see the same
+// are answered one after the other, though not all with as many events.
+type encoder struct {
+	last [4]encodedEvents
+	next int // the one of them to replace
+}
+
+// encodedEvents is the events of an answer with their encoding.
 type encodedEvents struct {
 	events  []*watch.Event
 	form    watch.Encoding
 	encoded []byte // not to be changed: it may still be on its way
 }
 
-// encode encodes the events of an answer, each once for all streams, and all of
-// them once for watches of this stream that are told the same.
-func (l *encodedEvents) encode(a *watch.Answer) []byte {
+func (l *encoder) encode(a *watch.Answer) []byte {
 	form, encode := watch.EncodingEtcd, encodeEvent
 	if a.PrevKV {
 		form, encode = watch.EncodingEtcdPrev, encodeEventPrev
 	}
-	if l.form == form && slices.Equal(l.events, a.Events) {
-		return l.encoded
+	for i := range l.last {
+		if e := &l.last[i]; e.form == form && slices.Equal(e.events, a.Events) {
+			return e.encoded
+		}
 	}
 	size := 0
 	for _, e := range a.Events {
@@ -170,14 +177,19 @@ func (l *encodedEvents) encode(a *watch.Answer) []byte {
 		b = protowire.AppendTag(b, fieldEvents, protowire.BytesType)
 		b = protowire.AppendBytes(b, e.Encoded(form, encode))
 	}
-	l.events, l.form, l.encoded = append(l.events[:0], a.Events...), form, b
+	e := &l.last[l.next]
+	l.next = (l.next + 1) % len(l.last)
+	e.events, e.form, e.encoded = append(e.events[:0], a.Events...), form, b
 	return b
 }
 
-// forget lets go of the events, which belong to the watches they came from.
-func (l *encodedEvents) forget() {
-	clear(l.events)
-	l.events, l.encoded = l.events[:0], nil
+// forget lets go of the events, which are not kept beyond their answers.
+func (l *encoder) forget() {
+	for i := range l.last {
+		e := &l.last[i]
+		clear(e.events)
+		e.events, e.encoded = e.events[:0], nil
+	}
 }
 
 func encodeEvent(e *watch.Event) []byte { return encodeMvccEvent(eventOf(e)) }
