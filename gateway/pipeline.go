@@ -69,22 +69,7 @@ func (h *kvHandler) receive(
 	ctx context.Context, stream *connect.BidiStream[flotillav1.PipelineRequest, flotillav1.PipelineResponse],
 	answers *answerQueue, start func([]*flotillav1.Operation),
 ) error {
-	messages := make(chan *flotillav1.PipelineRequest)
-	failed := make(chan error, 1)
-	go func() { // ends when the RPC ends, which ends Receive
-		for {
-			message, err := stream.Receive()
-			if err != nil {
-				failed <- err
-				return
-			}
-			select {
-			case messages <- message:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
+	messages, failed := receiveAll(ctx, stream.Receive)
 	for {
 		select {
 		case message := <-messages:

@@ -101,7 +101,7 @@ func Start(ctx context.Context, cfg Config, st *store.Store, markers Markers, re
 	watches := watch.NewMetrics(reg, &h.accounts)
 	for _, id := range cfg.Shards {
 		h.shards[id] = h.newShard(id, m.of(id), watches)
-		m.watchApplied(id, h.shards[id].replica.AppliedIndex)
+		m.watchReplica(id, h.shards[id].replica)
 	}
 	for _, id := range cfg.Shards {
 		if err := h.startReplica(h.shards[id], markers); err != nil {

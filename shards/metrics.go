@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flotillakv/flotilla/shards/replica"
 )
 
 // metrics are the host's figures. They are labeled by shard, of which a node
@@ -55,11 +57,15 @@ func (m *metrics) of(shard ShardID) *shardMetrics {
 	}
 }
 
-// watchApplied shows a shard's applied index, which is read when it is asked
-// for.
-func (m *metrics) watchApplied(shard ShardID, applied func() uint64) {
-	m.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "flotilla_shard_applied_index", Help: "Index of the last applied log entry.",
-		ConstLabels: prometheus.Labels{"shard": strconv.FormatUint(uint64(shard), 10)},
-	}, func() float64 { return float64(applied()) }))
+// watchReplica shows what a shard's replica is asked for when it is read.
+func (m *metrics) watchReplica(shard ShardID, r *replica.Replica) {
+	gauge := func(name, help string, value func() float64) {
+		m.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: name, Help: help, ConstLabels: prometheus.Labels{"shard": strconv.FormatUint(uint64(shard), 10)},
+		}, value))
+	}
+	gauge("flotilla_shard_applied_index", "Index of the last applied log entry.",
+		func() float64 { return float64(r.AppliedIndex()) })
+	gauge("flotilla_shard_leases", "Leases of the shard's namespaces.",
+		func() float64 { return float64(r.Leases()) })
 }

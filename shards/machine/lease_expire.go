@@ -76,3 +76,6 @@ func (m *Machine) expire(b Batch, d dueLease) (deleted int, err error) {
 // NextExpiry is until when, by the shard's clock in milliseconds, surely no
 // lease has to end; ok is false if there are no leases.
 func (m *Machine) NextExpiry() (clockMS uint64, ok bool) { return m.leases.settle(m.Clock()) }
+
+// Leases is the number of leases of the shard.
+func (m *Machine) Leases() int { return len(m.leases.byName) }

@@ -324,3 +324,27 @@ func TestNextExpiryIsTheFirstThatMayBe(t *testing.T) {
 	_, ok = s.machine.NextExpiry()
 	require.False(t, ok)
 }
+
+func TestKeysOfALeaseAreBounded(t *testing.T) {
+	t.Parallel()
+	s := newShard(t)
+	s.entry(0, grant(1, 7, time.Second))
+	for first := 0; first < machine.LeaseKeysMax; first += 1000 {
+		txn := &flotillav1.TxnRequest{}
+		for i := range 1000 {
+			txn.Success = append(txn.Success, &flotillav1.TxnOperation{Operation: &flotillav1.TxnOperation_Put{
+				Put: &flotillav1.PutRequest{Key: fmt.Appendf(nil, "k%d", first+i), Lease: 7},
+			}})
+		}
+		require.NoError(t, s.entry(1, &internalv1.Command{
+			NamespaceId: 1, Epoch: 1, Operation: &internalv1.Command_Txn{Txn: txn},
+		})[0].Err)
+	}
+	var large *mvcc.TooLargeError
+	require.ErrorAs(t, s.entry(2, putOn(1, 7, "one more"))[0].Err, &large)
+	require.Equal(t, "lease_keys_max", large.Limit)
+	s.entry(3, put(1, 1, "k0", "v", "")) // leaves the lease
+	require.NoError(t, s.entry(4, putOn(1, 7, "one more"))[0].Err)
+	require.Equal(t, "leases:1 keys:100000 more:false", short(s.expire(endMS(0, 1), 10, 10)), "alone, however many")
+	require.Equal(t, "revision 104: k0@0", s.keys(1))
+}

@@ -263,6 +263,10 @@ func FuzzApply(f *testing.F) {
 	f.Add(encodeEntry(f, 1, &internalv1.Command{Operation: &internalv1.Command_PurgeSlice{
 		PurgeSlice: &internalv1.PurgeSlice{EventsMax: 3},
 	}}))
+	f.Add(encodeEntry(f, 1, grant(1, 7, 1), putOn(1, 7, "k"), keepAlive(1, 7), revoke(1, 7)))
+	f.Add(encodeEntry(f, 1<<40, &internalv1.Command{Operation: &internalv1.Command_ExpireLeases{
+		ExpireLeases: &internalv1.ExpireLeases{LeasesMax: 3, KeysMax: 3},
+	}}))
 	f.Add([]byte{1})
 	f.Fuzz(func(t *testing.T, entry []byte) {
 		s := newShard(t)

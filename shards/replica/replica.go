@@ -49,6 +49,7 @@ type Replica struct {
 	applied  atomic.Uint64
 	clockMS  atomic.Uint64
 	expiry   atomic.Uint64
+	leases   atomic.Int64
 
 	// Reused by Update, which is never called concurrently.
 	results []machine.Result
@@ -80,7 +81,11 @@ func (r *Replica) NextExpiry() uint64 { return r.expiry.Load() }
 // ClockMS is the shard's clock as of the last entry applied, in milliseconds.
 func (r *Replica) ClockMS() uint64 { return r.clockMS.Load() }
 
-// noteTime tells those who look from outside how late it is in the shard.
+// Leases is the number of leases of the shard.
+func (r *Replica) Leases() int64 { return r.leases.Load() }
+
+// noteTime tells those who look from outside how late it is in the shard, and
+// what that means for its leases.
 func (r *Replica) noteTime() {
 	clockMS := r.machine.Clock()
 	r.clock.Observe(clockMS)
@@ -90,6 +95,7 @@ func (r *Replica) noteTime() {
 		expiry = NoExpiry
 	}
 	r.expiry.Store(expiry)
+	r.leases.Store(int64(r.machine.Leases()))
 }
 
 // Open implements statemachine.IOnDiskStateMachine.
