@@ -83,12 +83,13 @@ func (a *account) release(e *Event) {
 	a.bytes.Add(-bytes)
 }
 
-// Bytes is what the events take that wait for a tenant's watches.
-func (a *Accounts) Bytes(tenant tenancy.TenantID) int64 {
+// WaitingBytes is what the events take that wait for watches on this node.
+func (a *Accounts) WaitingBytes() int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if own := a.byTenant[tenant]; own != nil {
-		return own.bytes.Load()
+	var sum int64
+	for _, own := range a.byTenant {
+		sum += own.bytes.Load()
 	}
-	return 0
+	return sum
 }

@@ -14,9 +14,13 @@ func NewMetrics(reg prometheus.Registerer, accounts *Accounts) *Metrics {
 		reg.MustRegister(c)
 		return c
 	}
-	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "flotilla_watch_watches", Help: "Watches that are open on this node.",
-	}, func() float64 { return float64(accounts.Watches()) }))
+	gauge := func(name, help string, value func() float64) {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	gauge("flotilla_watch_watches", "Watches that are open on this node.",
+		func() float64 { return float64(accounts.Watches()) })
+	gauge("flotilla_watch_waiting_bytes", "Events that wait for their watches' callers.",
+		func() float64 { return float64(accounts.WaitingBytes()) })
 	return &Metrics{
 		gaps:      counter("flotilla_watch_gaps_total", "Times that the watches of a namespace were turned to the history, because events were too many or not recorded."),
 		overflows: counter("flotilla_watch_overflows_total", "Times that one watch was turned to the history, because too much waited for it."),

@@ -256,13 +256,13 @@ func TestTenantsDoNotShareTheirBounds(t *testing.T) {
 			s.put("k", fmt.Sprint(i))
 			synctest.Wait()
 		}
-		require.LessOrEqual(t, s.accounts.Bytes("t"), int64(2500), "events that both wait for count once")
+		require.LessOrEqual(t, s.accounts.WaitingBytes(), int64(2500), "events that both wait for count once")
 		first, second := c.next(), c.next()
 		require.Contains(t, first[0], "k=0/2 ")
 		require.Contains(t, first[0], "k=19/21")
 		require.Contains(t, second[0], "k=19/21")
 		synctest.Wait()
-		require.Zero(t, s.accounts.Bytes("t"))
+		require.Zero(t, s.accounts.WaitingBytes())
 	})
 }
 

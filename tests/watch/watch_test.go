@@ -54,7 +54,7 @@ func TestWatchesShowWhatHappened(t *testing.T) {
 	writersDone.Go(func() { compact(ctx, kv(), full, rand.New(rand.NewPCG(seed, 300)), writing.Done()) })
 
 	for round := range rounds {
-		moment(random, 100*time.Millisecond, 100*time.Millisecond+spread)
+		moment(random, 300*time.Millisecond, 300*time.Millisecond+spread)
 		if round%3 == 2 {
 			node.Stop(t)
 		} else {
@@ -62,7 +62,7 @@ func TestWatchesShowWhatHappened(t *testing.T) {
 		}
 		node.Start(t)
 	}
-	moment(random, 100*time.Millisecond, 100*time.Millisecond+spread)
+	moment(random, 300*time.Millisecond, 300*time.Millisecond+spread)
 	stopWriting()
 	writersDone.Wait()
 
