@@ -65,7 +65,7 @@ func Serves(path string) bool {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, id := intercept.WithRequestID(r.Context())
 	w.Header().Set(intercept.RequestIDHeader, id)
-	if !asksToWatch(r) {
+	if watching, err := asksToWatch(r); !watching || err != nil {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
@@ -106,8 +106,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	r = r.WithContext(tenancy.NewContext(r.Context(), principal))
+	watching, err := asksToWatch(r)
 	switch {
-	case asksToWatch(r):
+	case err != nil:
+		return err
+	case watching:
 		return h.watch(w, r, t)
 	case t.key == nil && r.Method == http.MethodGet:
 		return h.list(w, r, t)

@@ -25,12 +25,12 @@ import (
 const sseInterval = 30 * time.Second
 
 // asksToWatch tells whether a request is for a stream of server-sent events.
-func asksToWatch(r *http.Request) bool {
+func asksToWatch(r *http.Request) (bool, error) {
 	if r.Method != http.MethodGet {
-		return false
+		return false, nil
 	}
 	watching, err := boolParam(r, "watch")
-	return err == nil && watching || strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+	return watching || strings.Contains(r.Header.Get("Accept"), "text/event-stream"), err
 }
 
 // watch serves GET /v1/kv/{key}?watch=true and GET /v1/kv?watch=true&prefix=&start=&end=
