@@ -138,6 +138,7 @@ func TestConformance(t *testing.T) {
 		{"service", serviceCases()},
 		{"library", libraryCases()},
 		{"etcdctl", etcdctlCases()},
+		{"kubernetes", kubernetesCases()},
 	} {
 		t.Run(g.name, func(t *testing.T) { g.run(t, node) })
 	}
