@@ -28,7 +28,6 @@ func (s *clusterServer) MemberList(ctx context.Context, _ *pb.MemberListRequest)
 	}, nil
 }
 
-//nolint:gochecknoglobals // a constant in all but its type
 var errPlacement = status.Error(codes.Unimplemented,
 	"flotilla: members are not changed by clients: the platform's placement decides which nodes there are")
 

@@ -51,8 +51,6 @@ var table = []row{
 }
 
 // Errors that etcd has no word for.
-//
-//nolint:gochecknoglobals // constants in all but their type
 var (
 	errNamespaceNotFound = status.Error(codes.NotFound, "flotilla: the namespace does not exist: create it with `flotilla namespace create`")
 	errAnswerTooLarge    = status.Error(codes.ResourceExhausted, "flotilla: the answer is larger than 128 MiB: set a limit, or use RangeStream")

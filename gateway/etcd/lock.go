@@ -24,7 +24,7 @@ func lockService() *grpc.ServiceDesc {
 }
 
 // unaryMethod describes a unary procedure whose server is an S.
-func unaryMethod[S, Q any, A any](service, name string, serve func(S, context.Context, *Q) (A, error)) grpc.MethodDesc {
+func unaryMethod[S, Q, A any](service, name string, serve func(S, context.Context, *Q) (A, error)) grpc.MethodDesc {
 	return grpc.MethodDesc{
 		MethodName: name,
 		Handler: func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {

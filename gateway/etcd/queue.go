@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -169,8 +170,6 @@ func (q queues) follow(ctx context.Context, create *flotillav1.WatchCreate, visi
 
 // Errors in etcd's words. Its services of locks and elections are clients of
 // the rest, and tell what that told them without its code.
-//
-//nolint:gochecknoglobals // constants in all but their type
 var (
 	errSessionExpired   = status.Error(codes.Unknown, "mutex: session is expired")
 	errNotLeader        = status.Error(codes.Unknown, "election: not leader")
@@ -187,8 +186,8 @@ func withoutCode(err error) error {
 	if fault {
 		return fmt.Errorf("queue of keys: %w", err)
 	}
-	switch status.Code(told) {
-	case codes.Unknown, codes.Canceled, codes.DeadlineExceeded, codes.Unavailable:
+	kept := []codes.Code{codes.Unknown, codes.Canceled, codes.DeadlineExceeded, codes.Unavailable}
+	if slices.Contains(kept, status.Code(told)) {
 		return told
 	}
 	return status.Error(codes.Unknown, rpctypes.ErrorDesc(told))

@@ -69,7 +69,7 @@ func (s *maintenanceServer) makeSnapshot(ctx context.Context, c *caller) (_ *os.
 	if err != nil {
 		return nil, 0, err
 	}
-	file, err := os.Open(path) //nolint:gosec // it was made above
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read a snapshot: %w", err)
 	}

@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,7 +112,8 @@ func TestEncodedEvents(t *testing.T) {
 			want.Events = append(want.Events, event)
 		}
 		got := new(pb.WatchResponse)
-		require.NoError(t, proto.Unmarshal(w.encode(&a), got))
+		encoded := w.encode(&a)
+		require.NoError(t, proto.Unmarshal(slices.Concat(encoded.head, encoded.events), got))
 		require.Empty(t, cmp.Diff(want, got, protocmp.Transform()))
 	}
 }
@@ -121,9 +123,9 @@ func TestEncodedEvents(t *testing.T) {
 func TestCodecPassesEncodedMessages(t *testing.T) {
 	t.Parallel()
 	c := newCodec()
-	sent, err := c.Marshal(encodedMessage("bytes"))
+	sent, err := c.Marshal(encodedMessage{head: []byte("head,"), events: []byte("events")})
 	require.NoError(t, err)
-	require.Equal(t, "bytes", string(sent.Materialize()))
+	require.Equal(t, "head,events", string(sent.Materialize()))
 	message := &pb.PutRequest{Key: []byte("k")}
 	sent, err = c.Marshal(message)
 	require.NoError(t, err)

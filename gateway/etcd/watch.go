@@ -107,8 +107,6 @@ func (w *watchStream) receive(ctx context.Context) error {
 
 // What refuses a watch, beside the errors of the table. etcd tells the reason in
 // these words.
-//
-//nolint:gochecknoglobals // constants in all but their type
 var (
 	errEmptyRange      = errors.New("mvcc: watcher range is empty")
 	errDuplicateID     = errors.New("mvcc: duplicate watch ID provided on the WatchStream")

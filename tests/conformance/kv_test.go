@@ -294,6 +294,9 @@ func badCases() []testCase {
 		bad("with no such order", &pb.RangeRequest{Key: []byte("a"), SortOrder: 9}),
 		bad("with no such target", &pb.RangeRequest{Key: []byte("a"), SortTarget: 9}),
 		bad("with nothing right", &pb.RangeRequest{SortTarget: 9, SortOrder: -1}),
+		{name: "put a long key", differs: "a key has up to 4 KiB", run: func(_ *testing.T, w *world) {
+			call(w, "put", w.putRPC, &pb.PutRequest{Key: w.bytes(strings.Repeat("k", 5000))})
+		}},
 		{name: "a message that is too large", run: func(_ *testing.T, w *world) {
 			call(w, "put", w.putRPC, &pb.PutRequest{Key: w.bytes("a"), Value: []byte(strings.Repeat("v", 3<<20))})
 		}},

@@ -42,6 +42,10 @@ func leaseCases() []testCase {
 		granting("for less than nothing", 0, -5),
 		granting("for long", 0, 9_000_000_000),
 		granting("for too long", 0, 9_000_000_001),
+		{
+			name: "grant with a negative id", differs: "the id of a lease is greater than 0",
+			run: granting("", -5, 60).run,
+		},
 		{name: "grant twice", run: func(_ *testing.T, w *world) {
 			for range 2 {
 				granted, err := rpc(w).LeaseGrant(w.ctx, &pb.LeaseGrantRequest{ID: 99, TTL: 100})

@@ -118,6 +118,7 @@ func writeTwiceCases() []testCase {
 		return deleteOp(r)
 	}
 	list := func(ops ...*pb.RequestOp) []*pb.RequestOp { return ops }
+	missedRange := "etcd does not see that a transaction puts a key that it deletes by a range without an end"
 	missed := "etcd does not see that a transaction puts a key in one nested transaction and deletes it in a later one"
 	return []testCase{
 		txn("put twice", "", func(w *world) *pb.TxnRequest { return &pb.TxnRequest{Success: list(put(w, "a"), put(w, "a"))} }),
@@ -129,6 +130,9 @@ func writeTwiceCases() []testCase {
 		txn("delete and put", "", func(w *world) *pb.TxnRequest { return &pb.TxnRequest{Success: list(remove(w, "a", ""), put(w, "a"))} }),
 		txn("put into a range deleted", "", func(w *world) *pb.TxnRequest { return &pb.TxnRequest{Success: list(remove(w, "a", "c"), put(w, "b"))} }),
 		txn("put at the end of a range deleted", "", func(w *world) *pb.TxnRequest { return &pb.TxnRequest{Success: list(remove(w, "a", "b"), put(w, "b"))} }),
+		txn("put into a range without an end that is deleted", missedRange, func(w *world) *pb.TxnRequest {
+			return &pb.TxnRequest{Success: list(put(w, "b"), deleteOp(&pb.DeleteRangeRequest{Key: w.bytes("z"), RangeEnd: []byte{0}}), deleteOp(&pb.DeleteRangeRequest{Key: w.bytes("a"), RangeEnd: []byte{0}}))}
+		}),
 		txn("delete twice", "", func(w *world) *pb.TxnRequest {
 			return &pb.TxnRequest{Success: list(remove(w, "a", ""), remove(w, "a", "z"))}
 		}),
@@ -293,6 +297,15 @@ func txnErrorCases() []testCase {
 			call(w, "txn", w.txnRPC, one(rangeOp(&pb.RangeRequest{Key: w.bytes("a"), Revision: w.base + 2})))
 			call(w, "write", w.txnRPC, &pb.TxnRequest{Success: []*pb.RequestOp{write(w), rangeOp(&pb.RangeRequest{Key: w.bytes("a"), Revision: w.base + 2})}})
 		}},
+		{
+			name:    "refuse a negative revision",
+			differs: "a range at a negative revision in a transaction reads the newest one, also when something was compacted",
+			run: func(t *testing.T, w *world) {
+				w.put(t, "a=1", "a=2")
+				call(w, "compact", w.compactRPC, &pb.CompactionRequest{Revision: w.base + 2})
+				call(w, "txn", w.txnRPC, one(rangeOp(&pb.RangeRequest{Key: w.bytes("a"), Revision: -1})))
+			},
+		},
 		txn("a transaction that is too large", func(w *world) *pb.TxnRequest {
 			return &pb.TxnRequest{Success: []*pb.RequestOp{
 				putOp(&pb.PutRequest{Key: w.bytes("b"), Value: make([]byte, 1<<20)}), putOp(&pb.PutRequest{Key: w.bytes("c"), Value: make([]byte, 1<<19)}),

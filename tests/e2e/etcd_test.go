@@ -89,9 +89,21 @@ func TestEtcdNames(t *testing.T) {
 	require.NoError(t, err)
 
 	for _, login := range []struct{ name, password string }{
-		{"", ""}, {id, ""}, {id, "wrong"}, {id, strings.Repeat("a", len(secret))}, {"dev/default", secret}, {"dev/default", ""},
-		{"nobody/default", key}, {"nobody/default/" + id, secret}, {strings.Repeat("a", len(id)), secret}, {strings.Repeat("a", len(id)), key},
-		{"dev/Default", key}, {"dev/default/x", key}, {"a/b/c/d", key}, {"dev/default/", key}, {"root", "root"},
+		{"", ""},
+		{id, ""},
+		{id, "wrong"},
+		{id, strings.Repeat("a", len(secret))},
+		{"dev/default", secret},
+		{"dev/default", ""},
+		{"nobody/default", key},
+		{"nobody/default/" + id, secret},
+		{strings.Repeat("a", len(id)), secret},
+		{strings.Repeat("a", len(id)), key},
+		{"dev/Default", key},
+		{"dev/default/x", key},
+		{"a/b/c/d", key},
+		{"dev/default/", key},
+		{"root", "root"},
 	} {
 		_, err := users.Authenticate(ctx, &pb.AuthenticateRequest{Name: login.name, Password: login.password})
 		require.Equal(t, rpctypes.ErrAuthFailed, rpctypes.Error(err), login.name)
@@ -296,7 +308,7 @@ func TestEtcdWatchThatIsNotRead(t *testing.T) {
 // openStreams is the number of open streams of watches, from the metrics.
 func openStreams(t *testing.T, opsURL string) string {
 	t.Helper()
-	response, err := http.Get(opsURL + "/metrics") //nolint:gosec,noctx // a test's own server
+	response, err := http.Get(opsURL + "/metrics")
 	require.NoError(t, err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
