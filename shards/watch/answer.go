@@ -45,6 +45,8 @@ type Answer struct {
 	Events []*Event
 
 	source *watcher // whose events they are, until the answer is complete
+	// history tells that they were read, and can be read again.
+	history bool
 }
 
 // IsProgress tells whether the answer is a notice of progress.

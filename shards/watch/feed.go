@@ -40,6 +40,11 @@ type feed struct {
 	// matched is how far the worker came; 0 if it is not known.
 	matched mvcc.Revision
 	touched []*watcher // buffer of the worker
+
+	// behind is how many watches are behind, and recent what they will need
+	// first: see recent.go.
+	behind int
+	recent recentEvents
 }
 
 // parcel is one place in a feed's queue.
@@ -141,14 +146,17 @@ func (f *feed) deliver(p *parcel) {
 	switch p.kind {
 	case parcelEvents:
 		f.match(p.events)
+		f.remember(p)
 		f.matched = max(f.matched, p.revision)
 	case parcelGap:
 		f.hub.metrics.gaps.Inc()
 		f.toHistory()
+		f.recent = recentEvents{}
 		f.matched = max(f.matched, p.revision)
 	case parcelReset:
 		f.hub.metrics.gaps.Inc()
 		f.toHistory()
+		f.recent = recentEvents{}
 		f.matched = 0
 	case parcelMark:
 		p.mark(f.matched)
@@ -173,6 +181,7 @@ func (f *feed) match(events []*Event) {
 		if !w.stream.push(w, w.staged) {
 			f.hub.metrics.overflows.Inc()
 			f.index.remove(w)
+			f.countBehind(w, true)
 		}
 		w.staged = nil
 		f.touched[i] = nil
@@ -186,6 +195,7 @@ func (f *feed) toHistory() {
 	f.index.all(func(w *watcher) { live = append(live, w) })
 	for _, w := range live {
 		f.index.remove(w)
+		f.countBehind(w, true)
 		w.stream.fallBehind(w, f.matched)
 	}
 }

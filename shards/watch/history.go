@@ -199,7 +199,7 @@ func (s *Stream) complete(a *Answer) bool {
 		return true
 	}
 	a.source = nil
-	if a.lacksPrevious() {
+	if w.inHand {
 		n := 0
 		err := w.feed.hub.read(w.feed.namespace, func(r mvcc.Reader, state mvcc.State) (err error) {
 			n, err = loadPrevious(r, state, a.Events, w.fragment)
@@ -231,8 +231,10 @@ func (s *Stream) giveBack(w *watcher, a *Answer, n int) {
 	if len(rest) == 0 {
 		return
 	}
-	w.giveBack(rest)
-	s.makeReady(w)
+	if !w.ended {
+		w.giveBack(rest, a.history)
+		s.makeReady(w)
+	}
 	w.sent = rest[0].Revision - 1
 	if a.Events = a.Events[:n:n]; n > 0 {
 		a.Revision = a.Events[n-1].Revision

@@ -31,12 +31,17 @@ type Config struct {
 	// TenantBytesMax bounds those of all watches of a tenant on this node.
 	// Default 64 MiB.
 	TenantBytesMax int
+	// RecentBytesMax bounds the events of one namespace that are kept while
+	// watches of it are behind, so that these need not read them from disk.
+	// Default 8 MiB.
+	RecentBytesMax int
 }
 
 // WithDefaults fills the zero fields.
 func (c Config) WithDefaults() Config {
 	c.WatchBytesMax = cmp.Or(c.WatchBytesMax, 4<<20)
 	c.TenantBytesMax = cmp.Or(c.TenantBytesMax, 64<<20)
+	c.RecentBytesMax = cmp.Or(c.RecentBytesMax, 8<<20)
 	return c
 }
 

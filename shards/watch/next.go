@@ -99,7 +99,7 @@ func (s *Stream) gather(dst []Answer, had int) (_ []Answer, history *watcher, er
 func (s *Stream) takeFrom(w *watcher, dst []Answer) (_ []Answer, bytes int) {
 	dst = s.tellProgress(w, dst)
 	defer func() {
-		if len(w.buffer) > 0 || w.asked() {
+		if w.behind || len(w.buffer) > 0 || w.asked() {
 			s.makeReady(w)
 		}
 	}()
@@ -128,10 +128,14 @@ func (s *Stream) eventsAnswer(w *watcher, events []*Event) Answer {
 // readOn reads a page of history for a watch, and appends its events.
 func (s *Stream) readOn(w *watcher, dst []Answer) []Answer {
 	s.mu.Lock()
-	from, to := w.next, w.historyTo
+	from, to := w.readFrom(), w.historyTo
 	s.mu.Unlock()
 	_, resets := w.feed.newest()
-	p, err := w.readPage(from, to)
+	p, ok := w.feed.recentPage(w, from, to)
+	var err error
+	if !ok {
+		p, err = w.readPage(from, to)
+	}
 	if err != nil {
 		s.cancel(w, err)
 		return dst // the next turn tells so
@@ -148,17 +152,19 @@ func (s *Stream) readOn(w *watcher, dst []Answer) []Answer {
 		if w.sent = a.Revision; a.Fragment {
 			w.sent--
 		}
+		a.history = true
+		w.inHand = a.lacksPrevious() // events that others see too
 		dst = append(dst, a)
 	}
-	behind := w.behind
+	joins := w.behind && p.done && !w.inHand
 	s.mu.Unlock()
-	if behind && p.done {
+	if joins {
 		w.feed.learn(p.newest, resets)
 		w.feed.join(w)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w.readsHistory() || len(w.buffer) > 0 || w.asked() {
+	if w.behind || w.readsHistory() || len(w.buffer) > 0 || w.asked() {
 		s.makeReady(w)
 	}
 	return dst
@@ -194,8 +200,9 @@ func (f *feed) goLive(w *watcher) {
 	if f.matched == 0 {
 		return // it does not know either: the watch stays behind for now
 	}
+	f.countBehind(w, false)
 	w.behind = false
-	w.historyTo = 0
+	w.historyTo, w.historyFrom = 0, 0
 	if w.next.revision <= f.matched {
 		w.historyTo = f.matched
 	}

@@ -53,8 +53,9 @@ func (w *watcher) reached(revision mvcc.Revision) bool {
 	case w.inHand:
 		return false
 	case w.readsHistory():
-		return w.next.revision > revision
+		return w.readFrom().revision > revision
 	}
+	// A watch that is behind has something in its buffer, or it would read.
 	return len(w.buffer) == 0 || w.buffer[0].Revision > revision
 }
 

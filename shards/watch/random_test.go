@@ -48,7 +48,10 @@ const (
 func runRandom(t *testing.T, seed uint64) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 0))
-	s := newShard(t, watch.Config{WatchBytesMax: 600 + random.IntN(3000), TenantBytesMax: 1000 + random.IntN(20_000)})
+	s := newShard(t, watch.Config{
+		WatchBytesMax: 600 + random.IntN(3000), TenantBytesMax: 1000 + random.IntN(20_000),
+		RecentBytesMax: 1 + random.IntN(2)*random.IntN(30_000),
+	})
 	w := &randomWriter{s: s, random: random}
 	var done sync.WaitGroup
 	written := make(chan struct{})

@@ -123,6 +123,7 @@ func (f *feed) begin(w *watcher) error {
 	if w.next.revision == 0 {
 		w.next.revision = published + 1
 	}
+	f.countBehind(w, true)
 	if w.next.revision > published {
 		f.goLive(w)
 	}
@@ -225,6 +226,7 @@ func (w *watcher) leave() {
 	f := w.feed
 	f.mu.Lock()
 	f.index.remove(w)
+	f.countBehind(w, false)
 	f.mu.Unlock()
 	w.stream.mu.Lock()
 	w.releaseBuffer()
@@ -304,7 +306,7 @@ func (s *Stream) push(w *watcher, events []*Event) bool {
 	}
 	kept := w.hold(events)
 	if !kept {
-		w.drop(events[0].Revision - 1)
+		w.fall(events[0].Revision - 1)
 	}
 	s.makeReady(w)
 	return kept
@@ -317,6 +319,6 @@ func (s *Stream) fallBehind(w *watcher, matched mvcc.Revision) {
 	if w.ended {
 		return
 	}
-	w.drop(matched)
+	w.fall(matched)
 	s.makeReady(w)
 }

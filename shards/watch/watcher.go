@@ -28,9 +28,10 @@ type Spec struct {
 // watcher is one watch of a stream.
 //
 // It is live while it is in its feed's index, which gives it events as they
-// happen; otherwise it is behind, and reads the history. A watch that has just
-// become live may still have a piece of history to read, up to historyTo, before
-// what the index gave it.
+// happen; otherwise it is behind: it gives out what is left in its buffer, and
+// then reads the history from historyFrom on. A watch that has just become live
+// may still have a piece of history to read, up to historyTo, before what the
+// index gave it.
 //
 // W2: next is the place of the first event that was not given out. What is
 // before it was given out, or does not concern the watch.
@@ -48,17 +49,20 @@ type watcher struct {
 	place    int           // in group.watches
 	liveFrom mvcc.Revision // the index gives it no older events
 	staged   []*Event      // of the batch that is being matched
+	counted  bool          // in feed.behind
 
 	// Guarded by stream.mu.
 	next      position
 	historyTo mvcc.Revision
-	buffer    []*Event
-	bytes     int // of buffer
-	behind    bool
-	ended     bool
-	queued    bool // in stream.ready
-	told      bool // an answer was given since the last tick
-	inHand    bool // Next may give some of the events back that it took
+	// historyFrom is where a watch that is behind goes on after its buffer.
+	historyFrom mvcc.Revision
+	buffer      []*Event
+	bytes       int // of buffer
+	behind      bool
+	ended       bool
+	queued      bool // in stream.ready
+	told        bool // an answer was given since the last tick
+	inHand      bool // Next may give some of the events back that it took
 	// progressAt is a revision to tell of, once all before it was given out; 0
 	// is none.
 	progressAt mvcc.Revision
@@ -83,7 +87,12 @@ func (w *watcher) covers(key []byte) bool {
 }
 
 // readsHistory tells whether the next events come from the history.
-func (w *watcher) readsHistory() bool { return w.behind || w.next.revision <= w.historyTo }
+func (w *watcher) readsHistory() bool {
+	if w.behind {
+		return len(w.buffer) == 0
+	}
+	return w.next.revision <= w.historyTo
+}
 
 // hold adds events to the buffer; it refuses what does not fit.
 func (w *watcher) hold(events []*Event) bool {
@@ -103,20 +112,24 @@ func (w *watcher) hold(events []*Event) bool {
 	return true
 }
 
-// drop empties the buffer and turns the watch to the history. seen is the
-// revision up to which the index gave it all its events.
-func (w *watcher) drop(seen mvcc.Revision) {
-	if !w.readsHistory() {
-		resume := position{revision: seen + 1}
-		if len(w.buffer) > 0 {
-			resume = w.buffer[0].position()
-		}
-		if w.next.before(resume) {
-			w.next = resume
-		}
+// fall turns a live watch to the history. seen is the revision up to which the
+// index gave it all its events.
+func (w *watcher) fall(seen mvcc.Revision) {
+	if w.readsHistory() { // what is in the buffer comes later
+		w.releaseBuffer()
+		w.historyFrom = 0
+	} else {
+		w.historyFrom = seen + 1
 	}
-	w.releaseBuffer()
 	w.behind, w.historyTo = true, 0
+}
+
+// readFrom is where a watch with an empty buffer reads the history on.
+func (w *watcher) readFrom() position {
+	if w.behind && w.next.revision < w.historyFrom {
+		return position{revision: w.historyFrom}
+	}
+	return w.next
 }
 
 func (w *watcher) releaseBuffer() {
@@ -156,14 +169,11 @@ func (w *watcher) take() []*Event {
 	return events
 }
 
-// giveBack undoes a part of take, unless the watch has ended.
-func (w *watcher) giveBack(events []*Event) {
-	if w.ended {
-		return
-	}
+// giveBack undoes a part of take, or of reading the history.
+func (w *watcher) giveBack(events []*Event, history bool) {
 	w.next = events[0].position()
-	if w.behind {
-		return // it reads them again
+	if history {
+		return
 	}
 	for _, e := range events {
 		w.account.hold(e)
