@@ -100,7 +100,7 @@ func grantLease(leasesMax uint64) func(*scope, *flotillav1.GrantLeaseRequest) (*
 			return nil, err
 		}
 		name := leaseName{s.id, req.GetId()}
-		if _, exists := s.m.leases.byName[name]; exists {
+		if s.m.leases.find(name) != nil {
 			return nil, mvcc.ErrLeaseExists
 		}
 		if s.ns.leases >= leasesMax {
@@ -180,13 +180,12 @@ func ascending(ids []int64) []int {
 // renew gives a lease its whole TTL again, and returns it in seconds; 0 if
 // there is no such lease.
 func (m *Machine) renew(b Batch, name leaseName) (ttlSeconds int64, err error) {
-	held, ok := m.leases.byName[name]
-	if !ok {
+	held := m.leases.find(name)
+	if held == nil {
 		return 0, nil
 	}
 	if deadline := m.deadline(held.TTLSeconds); deadline != held.DeadlineMS {
 		held.DeadlineMS = deadline
-		m.leases.update(name, held)
 		err = storeLease(b, name, held.Lease)
 	}
 	return int64(held.TTLSeconds), err
@@ -198,8 +197,8 @@ func revokeLease(s *scope, req *flotillav1.RevokeLeaseRequest) (*flotillav1.Revo
 		return nil, err
 	}
 	name := leaseName{s.id, req.GetId()}
-	held, ok := s.m.leases.byName[name]
-	if !ok {
+	held := s.m.leases.find(name)
+	if held == nil {
 		return nil, mvcc.ErrLeaseNotFound
 	}
 	keys, err := attachedKeys(s.batch, name, held.Lease)

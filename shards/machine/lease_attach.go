@@ -11,8 +11,8 @@ import (
 // checkAttach refuses to attach a key to a lease that is not there, or has so
 // many that it takes no more.
 func (m *Machine) checkAttach(name leaseName) error {
-	held, ok := m.leases.byName[name]
-	if !ok {
+	held := m.leases.find(name)
+	if held == nil {
 		return mvcc.ErrLeaseNotFound
 	}
 	if held.Keys >= LeaseKeysMax {
@@ -44,12 +44,11 @@ func (m *Machine) moveLease(b Batch, ns tenancy.NamespaceID, key []byte, from, t
 // countKey keeps the number of a lease's keys. A lease that is being ended is
 // not there any more.
 func (m *Machine) countKey(b Batch, name leaseName, change int) error {
-	held, ok := m.leases.byName[name]
-	if !ok {
+	held := m.leases.find(name)
+	if held == nil {
 		return nil
 	}
 	held.Keys += uint64(change) // wraps around as it should
-	m.leases.update(name, held)
 	return storeLease(b, name, held.Lease)
 }
 

@@ -39,19 +39,19 @@ func (m *Machine) dueLeases(b Batch, req *internalv1.ExpireLeases) ([]dueLease, 
 	var due []dueLease
 	keys := uint64(0)
 	for uint64(len(due)) < uint64(req.GetLeasesMax()) {
-		name, held, ok := m.leases.takeDue(m.Clock())
-		if !ok {
+		held := m.leases.takeDue(m.Clock())
+		if held == nil {
 			break
 		}
 		if keys += held.Keys; len(due) > 0 && keys > uint64(req.GetKeysMax()) {
-			m.leases.putBack(name, held)
+			m.leases.putBack(held)
 			break
 		}
-		attached, err := attachedKeys(b, name, held.Lease)
+		attached, err := attachedKeys(b, held.name, held.Lease)
 		if err != nil {
 			return nil, err
 		}
-		due = append(due, dueLease{name, attached})
+		due = append(due, dueLease{held.name, attached})
 	}
 	return due, nil
 }
@@ -73,9 +73,16 @@ func (m *Machine) expire(b Batch, d dueLease) (deleted int, err error) {
 	return deleted, err
 }
 
+// expiryAheadMS is how far ahead NextExpiry looks for places of leases that were
+// renewed, so that none of them is taken for a lease that ends before the next
+// entries are applied. On a shard with many leases there are many a second.
+const expiryAheadMS = 1000
+
 // NextExpiry is until when, by the shard's clock in milliseconds, surely no
 // lease has to end; ok is false if there are no leases.
-func (m *Machine) NextExpiry() (clockMS uint64, ok bool) { return m.leases.settle(m.Clock()) }
+func (m *Machine) NextExpiry() (clockMS uint64, ok bool) {
+	return m.leases.settle(m.Clock() + expiryAheadMS)
+}
 
 // Leases is the number of leases of the shard.
 func (m *Machine) Leases() int { return len(m.leases.byName) }

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/flotillakv/flotilla/shards/mvcc"
 )
 
 // Leases that last for ever in effect and are revoked at once would otherwise
@@ -25,6 +27,17 @@ func TestPlacesOfRevokedLeasesAreBounded(t *testing.T) {
 	}
 	require.True(t, ok)
 	require.EqualValues(t, 1<<50, at)
+}
+
+func TestKeysOfALeaseAreBounded(t *testing.T) {
+	t.Parallel()
+	m := New()
+	full, room := leaseName{ns: 1, id: 1}, leaseName{ns: 1, id: 2}
+	m.leases.add(full, Lease{Keys: LeaseKeysMax})
+	m.leases.add(room, Lease{Keys: LeaseKeysMax - 1})
+	require.NoError(t, m.checkAttach(room))
+	require.Equal(t, &mvcc.TooLargeError{Limit: "lease_keys_max", Value: LeaseKeysMax + 1, Max: LeaseKeysMax}, m.checkAttach(full))
+	require.ErrorIs(t, m.checkAttach(leaseName{ns: 2, id: 1}), mvcc.ErrLeaseNotFound)
 }
 
 func TestDamagedRowsOfLeasesAreTold(t *testing.T) {
