@@ -78,7 +78,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err := h.recovering(w, r.WithContext(ctx))
 	reason := "ok"
 	if err != nil {
-		if !isStreamEnded(err) {
+		if !isEnded(err) {
 			h.fail(w, r, id, err)
 		}
 		reason = apierr.ReasonOf(err).String()

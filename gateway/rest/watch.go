@@ -139,24 +139,24 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, watches *route.
 			return controller.Flush()
 		})
 		if err != nil {
-			return streamEnded{err}
+			return endedError{err}
 		}
 		if ended {
 			return nil
 		}
 		clear(answers)
 		if answers, err = watches.Next(r.Context(), answers[:0]); err != nil {
-			return streamEnded{err}
+			return endedError{err}
 		}
 	}
 }
 
-// streamEnded is the end of a stream whose status was sent: nothing can be
+// endedError is the end of a stream whose status was sent: nothing can be
 // answered any more.
-type streamEnded struct{ error }
+type endedError struct{ error }
 
 // Unwrap returns why it ended.
-func (e streamEnded) Unwrap() error { return e.error }
+func (e endedError) Unwrap() error { return e.error }
 
 // sseEvent is one change. What is not valid UTF-8 is given in base64 instead.
 type sseEvent struct {
@@ -226,5 +226,5 @@ func writeEvent(out *bytes.Buffer, name string, data any) error {
 	return nil
 }
 
-// isStreamEnded tells whether an error came too late to be answered.
-func isStreamEnded(err error) bool { return errors.As(err, new(streamEnded)) }
+// isEnded tells whether an error came too late to be answered.
+func isEnded(err error) bool { return errors.As(err, new(endedError)) }

@@ -70,7 +70,7 @@ func runKVWatch(ctx context.Context, env *Env, opts *kvWatchOptions) error {
 	shown := uint64(0)
 	for event, err := range client.Namespace(opts.client.namespace).KV.Watch(ctx, opts.keys, &opts.watch) {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the person who ended it knows
+			return nil // the person who ended it knows
 		}
 		if err != nil {
 			return err

@@ -18,7 +18,7 @@ func (c *Catalog) Run(ctx context.Context) error {
 		err := c.follow(ctx)
 		switch {
 		case ctx.Err() != nil || errors.Is(err, shards.ErrStopping):
-			return nil
+			return nil //nolint:nilerr // it was to end
 		case errors.As(err, new(*mvcc.CompactedError)):
 			// Changes were missed: it begins anew, without what it remembers.
 		default:

@@ -51,8 +51,7 @@ func ExampleKV_WatchBatches() {
 	from := uint64(2)
 	for {
 		for batch, err := range kv.WatchBatches(ctx, flotilla.AllKeys(), &flotilla.WatchOptions{From: from}) {
-			var compacted *flotilla.CompactedError
-			if errors.As(err, &compacted) {
+			if compacted, ok := errors.AsType[*flotilla.CompactedError](err); ok {
 				fmt.Println("compacted: read all keys again, then go on after revision", compacted.CompactRevision)
 				from = compacted.CompactRevision + 1
 				_, _ = kv.Txn(ctx, flotilla.Txn{Then: []flotilla.Op{

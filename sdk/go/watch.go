@@ -176,7 +176,7 @@ func (w *watching) attempt(ctx context.Context, yield func(*WatchBatch, error) b
 	if err != nil {
 		return true, fromConnect(err)
 	}
-	defer stream.Close()
+	defer func() { _ = stream.Close() }() // how the call ended is known by then
 	for stream.Receive() {
 		answer := stream.Msg().GetWatch()
 		w.progressed = true

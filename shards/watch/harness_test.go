@@ -138,11 +138,11 @@ func (s *shard) compact(revision mvcc.Revision) {
 // client is a stream of watches of the namespace.
 type client struct {
 	*watch.Stream
-	t testing.TB
+	t *testing.T
 	s *shard
 }
 
-func newClient(t testing.TB, s *shard, cfg watch.StreamConfig) *client {
+func newClient(t *testing.T, s *shard, cfg watch.StreamConfig) *client {
 	t.Helper()
 	c := &client{Stream: watch.NewStream(cfg), t: t, s: s}
 	t.Cleanup(c.Close)

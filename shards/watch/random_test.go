@@ -115,12 +115,12 @@ func (w *randomWriter) write() {
 	}
 	switch w.random.IntN(40) {
 	case 0: // the record is incomplete
-		_, after := s.begin()
+		s.begin() // of a batch without what is written next
 		s.mu.Lock()
 		for _, command := range commands {
 			require.NoError(s.t, command(s.store, &s.state))
 		}
-		after = s.state.Revision
+		after := s.state.Revision
 		s.mu.Unlock()
 		s.recorder.Publish([]machine.Change{{Namespace: testNamespace, Revision: after}})
 	case 1:
@@ -297,8 +297,7 @@ func (r *randomReader) note(a *watch.Answer) {
 		return
 	}
 	if a.Canceled {
-		var compacted *mvcc.CompactedError
-		if errors.As(a.Err, &compacted) {
+		if compacted, ok := errors.AsType[*mvcc.CompactedError](a.Err); ok {
 			w.compact = compacted.CompactRevision
 		} else if a.Err != nil && !errors.Is(a.Err, watch.ErrWatchNotFound) {
 			r.failure = a.Err

@@ -149,8 +149,8 @@ func (r *recording) PutEvent(rev mvcc.Revision, sub uint32, key []byte) error {
 	}
 	event, err := newEvent(rev, sub, v.key, v.stored)
 	if err != nil {
-		r.broken = true // whoever reads it from the store will say so
-		return nil
+		r.broken = true
+		return nil //nolint:nilerr // whoever reads it from the store will say so
 	}
 	r.events = append(r.events, event)
 	return nil

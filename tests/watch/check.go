@@ -117,7 +117,10 @@ func (c *checker) form(r *Record) {
 }
 
 func (r *Record) asksFor(e *flotilla.Event) bool {
-	return contains(r.Keys, e.KV.Key) && !(e.Deleted && r.Opts.NoDelete) && (e.Deleted || !r.Opts.NoPut)
+	if e.Deleted && r.Opts.NoDelete || !e.Deleted && r.Opts.NoPut {
+		return false
+	}
+	return contains(r.Keys, e.KV.Key)
 }
 
 // gather adds an event to the history; all watches must agree on it.
@@ -237,7 +240,8 @@ func (c *checker) durable(w Write) {
 		}
 	}
 	for key, e := range shown {
-		if _, put := w.Puts[key]; !put && !(e.Deleted && slices.Contains(w.Deleted, key)) {
+		_, asked := w.Puts[key]
+		if asked = asked || e.Deleted && slices.Contains(w.Deleted, key); !asked {
 			c.fail("not durable: %q changed at revision %d, which another key's write has", key, w.Revision)
 		}
 	}
