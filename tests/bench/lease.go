@@ -24,14 +24,14 @@ const (
 // leasesResult is what it takes to keep many leases alive, and when leases end
 // that are not.
 type leasesResult struct {
-	Leases         int     `json:"leases"`
-	TTLSeconds     float64 `json:"ttl_seconds"`
-	GrantsPerSec   float64 `json:"grants_per_second"`
-	Seconds        float64 `json:"seconds"`
-	ServerCPU      float64 `json:"server_cpu_percent"`
-	ClientCPU      float64 `json:"client_cpu_percent"`
-	Empty          memory  `json:"empty"`
-	Holding        memory  `json:"holding"`
+	Leases       int     `json:"leases"`
+	TTLSeconds   float64 `json:"ttl_seconds"`
+	GrantsPerSec float64 `json:"grants_per_second"`
+	Seconds      float64 `json:"seconds"`
+	ServerCPU    float64 `json:"server_cpu_percent"`
+	ClientCPU    float64 `json:"client_cpu_percent"`
+	Empty        memory  `json:"empty"`
+	Holding      memory  `json:"holding"`
 	// Expiry is of leases with a key each that are not kept alive meanwhile.
 	Expiry expirySpread `json:"expiry"`
 	// AllGoneSeconds is from when all leases should have ended, their holder
