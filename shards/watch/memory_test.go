@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -128,4 +129,37 @@ func BenchmarkPublish(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkFanOut is one put that a thousand watches see, on ten streams, up to
+// the hands of those who would send it.
+func BenchmarkFanOut(b *testing.B) {
+	const watches, streams = 1000, 10
+	s := newShard(b, watch.Config{})
+	var seen sync.WaitGroup
+	for range streams {
+		stream := watch.NewStream(watch.StreamConfig{})
+		defer stream.Close()
+		for range watches / streams {
+			require.NoError(b, stream.Create(s.hub, watch.Owner{Tenant: "t", Namespace: testNamespace}, prefixSpec("")))
+		}
+		seen.Go(func() {
+			var answers []watch.Answer
+			for left := watches / streams * (b.N + 1); left > 0; {
+				var err error
+				if answers, err = stream.Next(b.Context(), answers[:0]); err != nil {
+					return
+				}
+				for _, a := range answers {
+					left -= len(a.Events)
+				}
+			}
+		})
+	}
+	b.ResetTimer()
+	for i := range b.N + 1 {
+		s.put(fmt.Sprint("k", i%100), "value")
+	}
+	seen.Wait()
+	b.ReportMetric(float64(b.N+1)*watches/b.Elapsed().Seconds(), "events/s")
 }

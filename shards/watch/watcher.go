@@ -94,7 +94,8 @@ func (w *watcher) readsHistory() bool {
 	return w.next.revision <= w.historyTo
 }
 
-// hold adds events to the buffer; it refuses what does not fit.
+// hold adds events to the buffer, which may keep the slice; it refuses what does
+// not fit.
 func (w *watcher) hold(events []*Event) bool {
 	size := 0
 	for _, e := range events {
@@ -108,7 +109,11 @@ func (w *watcher) hold(events []*Event) bool {
 		w.account.hold(e)
 	}
 	w.bytes += size
-	w.buffer = append(w.buffer, events...)
+	if w.buffer == nil {
+		w.buffer = events
+	} else {
+		w.buffer = append(w.buffer, events...)
+	}
 	return true
 }
 
