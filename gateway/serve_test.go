@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flotillakv/flotilla/gateway"
+	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
@@ -60,7 +61,7 @@ func serve(t *testing.T, cfg gateway.Config) *served {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	s.url = "http://" + listener.Addr().String()
-	s.server = gateway.New(cfg, host, s.catalog, s.metrics, log)
+	s.server = gateway.New(cfg, route.NewKV(host, s.catalog), s.catalog, s.metrics, log)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := s.server.Serve(listener); err != nil {

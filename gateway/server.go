@@ -53,12 +53,11 @@ type Server struct {
 }
 
 // New makes the API's server.
-func New(cfg Config, host route.Host, cat *catalog.Catalog, reg prometheus.Registerer, log *slog.Logger) *Server {
+func New(cfg Config, kv *route.KV, cat *catalog.Catalog, reg prometheus.Registerer, log *slog.Logger) *Server {
 	cfg.Limits = cfg.Limits.WithDefaults()
 	cfg.WatchStallMax = cmp.Or(cfg.WatchStallMax, 30*time.Second)
 	s := &Server{log: log, stopping: make(chan struct{})}
 	authenticator := intercept.NewAuthenticator(cat, cfg.Limits)
-	kv := route.NewKV(host, cat)
 	options := connect.WithHandlerOptions(
 		intercept.Chain(intercept.Config{Authenticator: authenticator, Registerer: reg, Log: log}),
 		connect.WithReadMaxBytes(cfg.Limits.RequestBytesMax),

@@ -53,13 +53,29 @@ func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServ
 func (s *Server) answerStream(srv any, stream grpc.ServerStream, method string, handler grpc.StreamHandler) (err error) {
 	defer recovered(&err)
 	if isPublic(method) {
-		return handler(srv, stream)
+		ctx, cancel := s.untilStop(stream.Context())
+		defer cancel()
+		return handler(srv, &enteredStream{ServerStream: stream, ctx: ctx})
 	}
 	ctx, err := s.enter(stream.Context())
 	if err != nil {
 		return err
 	}
 	return handler(srv, &enteredStream{ServerStream: stream, ctx: ctx})
+}
+
+// untilStop returns a context that ends when the server begins to stop. Streams
+// of health checks would stay open for ever.
+func (s *Server) untilStop(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-s.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // enter lets a caller in, and refuses one that wants a leader where none is.

@@ -148,23 +148,18 @@ func (s *Server) Serve(listener net.Listener) error {
 	return nil
 }
 
-// Stop lets the requests that were begun come to their end, for at most as long
-// as ctx lasts. Watches and other long streams end at once, such that their
-// clients go on elsewhere.
-func (s *Server) Stop(ctx context.Context) error {
+// drainMax bounds how long a stop waits for requests.
+const drainMax = 5 * time.Second
+
+// Stop lets the requests that were begun come to their end, for a while. Watches
+// and other long streams end at once, such that their clients go on elsewhere;
+// streams that a client holds open without need do not hold up the stop.
+func (s *Server) Stop(ctx context.Context) {
 	s.health.Shutdown()
 	close(s.stopping)
-	stopped := make(chan struct{})
-	go func() {
-		s.grpc.GracefulStop()
-		close(stopped)
-	}()
-	select {
-	case <-stopped:
-		return nil
-	case <-ctx.Done():
-		s.grpc.Stop()
-		<-stopped
-		return fmt.Errorf("stop serving the etcd API: %w", context.Cause(ctx))
-	}
+	ctx, cancel := context.WithTimeout(ctx, drainMax)
+	defer cancel()
+	end := context.AfterFunc(ctx, s.grpc.Stop)
+	defer end()
+	s.grpc.GracefulStop()
 }

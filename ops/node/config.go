@@ -63,11 +63,22 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("--data-dir is missing"))
 	}
 	errs = append(errs, checkAddress("--listen-api", c.ListenAPI), checkAddress("--listen-ops", c.ListenOps),
-		checkAddress("--listen-etcd", c.ListenEtcd), c.EtcdTLS.validate())
+		c.checkEtcdAddress(), c.EtcdTLS.validate())
 	if c.DataShards < 1 || c.DataShards > 64 {
 		errs = append(errs, fmt.Errorf("--data-shards is %d, and takes 1 to 64", c.DataShards))
 	}
 	return errors.Join(errs...)
+}
+
+// checkEtcdAddress lets others reach the etcd v3 API only if it is encrypted.
+func (c Config) checkEtcdAddress() error {
+	if c.EtcdTLS.CertFile == "" {
+		return checkAddress("--listen-etcd", c.ListenEtcd)
+	}
+	if _, _, err := net.SplitHostPort(c.ListenEtcd); err != nil {
+		return fmt.Errorf("--listen-etcd is %q, and takes host:port, such as 127.0.0.1:2379", c.ListenEtcd)
+	}
+	return nil
 }
 
 // checkAddress lets only loopback addresses through: nothing here is encrypted,

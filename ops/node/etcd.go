@@ -11,7 +11,6 @@ import (
 	"sync"
 
 	"github.com/flotillakv/flotilla/gateway/etcd"
-	"github.com/flotillakv/flotilla/gateway/route"
 )
 
 // EtcdTLS are the files, in PEM, that encrypt the etcd v3 API.
@@ -82,9 +81,10 @@ func (n *Node) serveEtcd(ctx context.Context) (func() error, error) {
 	if cfg.TLS, err = n.cfg.EtcdTLS.config(); err != nil {
 		return nil, err
 	}
+	cfg.Limits = n.cfg.Gateway.Limits
 	cfg.ClusterID, cfg.NodeID = n.dir.Identity().ClusterID, n.dir.Identity().NodeID
 	cfg.URL, cfg.TempDir = n.EtcdURL(), n.dir.Path()
-	server := etcd.New(cfg, route.NewKV(n.host, n.catalog), n.host, n.catalog, n.metrics, n.cfg.Log)
+	server := etcd.New(cfg, n.kv, n.host, n.catalog, n.metrics, n.cfg.Log)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := server.Serve(n.etcd); err != nil {
@@ -94,9 +94,9 @@ func (n *Node) serveEtcd(ctx context.Context) (func() error, error) {
 	return func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
-		err := server.Stop(ctx)
+		server.Stop(ctx)
 		serving.Wait()
-		return err
+		return nil
 	}, nil
 }
 

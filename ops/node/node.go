@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/flotillakv/flotilla/gateway"
+	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/ops/datadir"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	"github.com/flotillakv/flotilla/shards"
@@ -40,6 +41,7 @@ type Node struct {
 	store    *store.Store
 	host     *shards.Host
 	catalog  *catalog.Catalog
+	kv       *route.KV
 	api, ops net.Listener
 	etcd     net.Listener
 	server   *gateway.Server
@@ -192,6 +194,7 @@ func (n *Node) startCatalog(ctx context.Context) (func() error, error) {
 	if err := n.catalog.EnsureCluster(ctx); err != nil {
 		return nil, err
 	}
+	n.kv = route.NewKV(n.host, n.catalog)
 	return n.background(ctx, n.catalog.Run), nil
 }
 
@@ -244,7 +247,7 @@ func (n *Node) serveOps(context.Context) (func() error, error) {
 }
 
 func (n *Node) serve(ctx context.Context) (func() error, error) {
-	n.server = gateway.New(n.cfg.Gateway, n.host, n.catalog, n.metrics, n.cfg.Log)
+	n.server = gateway.New(n.cfg.Gateway, n.kv, n.catalog, n.metrics, n.cfg.Log)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := n.server.Serve(n.api); err != nil {

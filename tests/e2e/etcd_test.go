@@ -181,6 +181,43 @@ func TestEtcdRevokedKey(t *testing.T) {
 	require.Equal(t, rpctypes.ErrInvalidAuthToken, rpctypes.Error(err))
 }
 
+// TestEtcdStop stops a node on which streams and a lock are waited on. All are
+// told to go on elsewhere, and none holds up the stop.
+func TestEtcdStop(t *testing.T) {
+	t.Parallel()
+	dev := process.Dev(t)
+	conn := dialEtcd(t, dev.Info.EtcdURL)
+	watch, err := pb.NewWatchClient(conn).Watch(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, watch.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{
+		CreateRequest: &pb.WatchCreateRequest{Key: []byte("k")},
+	}}))
+	_, err = watch.Recv()
+	require.NoError(t, err)
+	keepAlive, err := pb.NewLeaseClient(conn).LeaseKeepAlive(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, keepAlive.Send(&pb.LeaseKeepAliveRequest{ID: 1}))
+	_, err = keepAlive.Recv()
+	require.NoError(t, err)
+	health, err := grpc_health_v1.NewHealthClient(conn).Watch(t.Context(), new(grpc_health_v1.HealthCheckRequest))
+	require.NoError(t, err)
+	_, err = health.Recv()
+	require.NoError(t, err)
+
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		dev.Stop(t)
+	}()
+	for what, receive := range map[string]func() error{
+		"watch":      func() error { _, err := watch.Recv(); return err },
+		"keep alive": func() error { _, err := keepAlive.Recv(); return err },
+	} {
+		require.Equal(t, rpctypes.ErrStopped, rpctypes.Error(receive()), what)
+	}
+	<-stopped
+}
+
 // TestEtcdGarbage sends what is no request. Only the stream that it comes on is
 // closed.
 func TestEtcdGarbage(t *testing.T) {
