@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// renewalWindow is how much earlier than planned a lease is renewed to go
-	// with others.
-	renewalWindow = 100 * time.Millisecond
+	// earlyPart is the part of its TTL, one in so many, by which a lease may be
+	// renewed earlier than planned to go with others.
+	earlyPart = 30
 	// renewalsMax is how many leases are renewed in one round.
 	renewalsMax = 20_000
 )
@@ -174,9 +174,13 @@ func (k *keeper) run(ctx context.Context) {
 func (k *keeper) sort(now time.Time) (lost []*Lease) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	until := now
+	begun := false
 	for len(k.leases) > 0 {
 		l := k.leases[0]
+		until := now
+		if begun {
+			until = now.Add(l.ttl / earlyPart)
+		}
 		switch {
 		case !l.keeping.lostAt.After(now):
 			k.drop(l)
@@ -185,7 +189,7 @@ func (k *keeper) sort(now time.Time) (lost []*Lease) {
 			l.keeping.renewing = true
 			heap.Fix(&k.leases, 0)
 			k.line = append(k.line, l)
-			until = now.Add(renewalWindow)
+			begun = true
 		default:
 			return lost
 		}
