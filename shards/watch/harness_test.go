@@ -33,6 +33,8 @@ type shard struct {
 	state mvcc.State
 	fail  error // of reads
 	reads int
+	// afterRead is called once after the next read, without the lock.
+	afterRead func()
 }
 
 func newShard(t require.TestingT, cfg watch.Config) *shard {
@@ -46,6 +48,14 @@ func (s *shard) read(ns tenancy.NamespaceID, read func(mvcc.Reader, mvcc.State) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++
+	if hook := s.afterRead; hook != nil {
+		s.afterRead = nil
+		defer func() {
+			s.mu.Unlock()
+			hook()
+			s.mu.Lock()
+		}()
+	}
 	if s.fail != nil {
 		return s.fail
 	}
@@ -120,12 +130,17 @@ func (s *shard) txn(value string, keys ...string) mvcc.Revision {
 	})
 }
 
-// compact drops the revisions before one, and what is left of them.
+// compact drops the revisions before one.
 func (s *shard) compact(revision mvcc.Revision) {
+	s.apply(func(_ mvcc.Writer, st *mvcc.State) error {
+		_, err := mvcc.Compact(st, &flotillav1.CompactRequest{Revision: uint64(revision)})
+		return err
+	})
+}
+
+// purge removes what compaction dropped.
+func (s *shard) purge() {
 	s.apply(func(w mvcc.Writer, st *mvcc.State) error {
-		if _, err := mvcc.Compact(st, &flotillav1.CompactRequest{Revision: uint64(revision)}); err != nil {
-			return err
-		}
 		for {
 			result, err := mvcc.Purge(w, st, 100)
 			if err != nil || result.Done {
@@ -133,6 +148,15 @@ func (s *shard) compact(revision mvcc.Revision) {
 			}
 		}
 	})
+}
+
+// writeUnseen writes as another replica would, from which a snapshot came.
+func (s *shard) writeUnseen(commands ...func(w mvcc.Writer, st *mvcc.State) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, command := range commands {
+		require.NoError(s.t, command(s.store, &s.state))
+	}
 }
 
 // client is a stream of watches of the namespace.

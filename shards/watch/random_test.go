@@ -107,6 +107,9 @@ func (w *randomWriter) write() {
 		if compact > newest {
 			s.compact(compact)
 		}
+		if w.random.IntN(2) == 0 {
+			s.purge()
+		}
 		return
 	}
 	var commands []func(mvcc.Writer, *mvcc.State) error
@@ -116,19 +119,13 @@ func (w *randomWriter) write() {
 	switch w.random.IntN(40) {
 	case 0: // the record is incomplete
 		s.begin() // of a batch without what is written next
+		s.writeUnseen(commands...)
 		s.mu.Lock()
-		for _, command := range commands {
-			require.NoError(s.t, command(s.store, &s.state))
-		}
 		after := s.state.Revision
 		s.mu.Unlock()
 		s.recorder.Publish([]machine.Change{{Namespace: testNamespace, Revision: after}})
 	case 1:
-		s.mu.Lock()
-		for _, command := range commands {
-			require.NoError(s.t, command(s.store, &s.state))
-		}
-		s.mu.Unlock()
+		s.writeUnseen(commands...)
 		s.recorder.Restored()
 	default:
 		s.apply(commands...)

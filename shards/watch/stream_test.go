@@ -287,11 +287,15 @@ func TestEventsOfARevisionStayTogether(t *testing.T) {
 		name    string
 		from    mvcc.Revision
 		history bool
-	}{{name: "live"}, {name: "history", from: 2, history: true}} {
+		cfg     watch.Config
+	}{
+		{name: "live"}, {name: "history", from: 2, history: true},
+		{name: "recent events", cfg: watch.Config{WatchBytesMax: 1}},
+	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := newShard(t, watch.Config{})
+				s := newShard(t, test.cfg)
 				write := func() {
 					s.txn(large, "a1", "a2", "b1", "a3", "a4", "a5", "b2", "a6", "a7", "a8", "b3")
 					s.put("a9", "after")
