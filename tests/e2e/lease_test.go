@@ -241,3 +241,38 @@ func TestLeaseCommands(t *testing.T) {
 	require.NoError(t, err)
 	require.LessOrEqual(t, remaining, time.Hour)
 }
+
+// TestEndOfALeaseIsWatched sees the keys of a lease go in one revision: as it
+// happens, and later from the history.
+func TestEndOfALeaseIsWatched(t *testing.T) {
+	t.Parallel()
+	node := process.Dev(t)
+	ns := node.Client(t).Namespace("default")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	lease, err := ns.Leases.Grant(ctx, time.Second, nil)
+	require.NoError(t, err)
+	var last uint64
+	for _, key := range []string{"b", "a", "c"} {
+		put, err := ns.KV.Put(ctx, key, []byte("v"), &flotilla.PutOptions{Lease: lease.ID})
+		require.NoError(t, err)
+		last = put.Revision
+	}
+	for _, when := range []string{"as it happens", "from the history"} {
+		for batch, err := range ns.KV.WatchBatches(ctx, flotilla.AllKeys(), &flotilla.WatchOptions{From: last + 1, PrevKV: true}) {
+			require.NoError(t, err, when)
+			if len(batch.Events) == 0 {
+				continue // progress
+			}
+			var gone []string
+			for _, e := range batch.Events {
+				require.True(t, e.Deleted, when)
+				require.Equal(t, last+1, e.KV.ModRevision, when)
+				require.Equal(t, lease.ID, e.PrevKV.Lease, when)
+				gone = append(gone, e.KV.Key)
+			}
+			require.Equal(t, []string{"a", "b", "c"}, gone, when)
+			break
+		}
+	}
+}
