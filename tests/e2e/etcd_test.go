@@ -151,6 +151,28 @@ func TestEtcdNobody(t *testing.T) {
 	require.Equal(t, grpc_health_v1.HealthCheckResponse_SERVING, health.GetStatus())
 }
 
+// TestEtcdPortTaken starts nodes on a port that somebody else has: one that was
+// not asked for is left to them.
+func TestEtcdPortTaken(t *testing.T) {
+	t.Parallel()
+	var lc net.ListenConfig
+	taken, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	cfg := node.Config{
+		DataDir: filepath.Join(t.TempDir(), "data"), ListenAPI: "127.0.0.1:0", ListenOps: "127.0.0.1:0", ListenEtcd: taken.Addr().String(),
+	}
+	ready := func(_ context.Context, n *node.Node) error {
+		require.NotEqual(t, "http://"+taken.Addr().String(), n.EtcdURL())
+		return errEnough
+	}
+	require.ErrorContains(t, node.Run(t.Context(), cfg, ready), "--listen-etcd")
+	cfg.EtcdPortOptional = true
+	require.ErrorIs(t, node.Run(t.Context(), cfg, ready), errEnough)
+}
+
+var errEnough = errors.New("enough was seen")
+
 // TestEtcdRevokedKey revokes a key while a watch of it is open.
 func TestEtcdRevokedKey(t *testing.T) {
 	t.Parallel()
