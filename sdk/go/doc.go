@@ -17,6 +17,9 @@
 // A key lives as long as its lease if it is written with one. Leases.Hold makes
 // a lease that is kept alive by itself until the program ends or gives it up.
 //
+// KV.Watch shows changes as they happen, and goes on by itself where it was when
+// the connection or the server fails.
+//
 // Every mutation carries a request id, so the client tries it again by itself
 // when that is safe, until the context ends. Errors are told apart with
 // errors.Is (ErrRevisionMismatch and its like) and errors.As (*Error,

@@ -289,7 +289,8 @@ func TestEventsOfARevisionStayTogether(t *testing.T) {
 		history bool
 		cfg     watch.Config
 	}{
-		{name: "live"}, {name: "history", from: 2, history: true},
+		{name: "live"},
+		{name: "history", from: 2, history: true},
 		{name: "recent events", cfg: watch.Config{WatchBytesMax: 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
