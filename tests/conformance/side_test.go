@@ -16,7 +16,13 @@ import (
 	"github.com/flotillakv/flotilla/tests/process"
 )
 
-func TestMain(m *testing.M) { os.Exit(process.Main(m)) }
+func TestMain(m *testing.M) {
+	code := process.Main(m)
+	if tools.dir != "" {
+		_ = os.RemoveAll(tools.dir)
+	}
+	os.Exit(code)
+}
 
 // side is one of the two servers as a group of cases sees it: an etcd of its
 // own, or a namespace of the Flotilla node of its own.
