@@ -58,8 +58,9 @@ func New(cfg Config, kv *route.KV, cat *catalog.Catalog, reg prometheus.Register
 	cfg.WatchStallMax = cmp.Or(cfg.WatchStallMax, 30*time.Second)
 	s := &Server{log: log, stopping: make(chan struct{})}
 	authenticator := intercept.NewAuthenticator(cat, cfg.Limits)
+	metrics := intercept.NewMetrics(reg)
 	options := connect.WithHandlerOptions(
-		intercept.Chain(intercept.Config{Authenticator: authenticator, Registerer: reg, Log: log}),
+		intercept.Chain(intercept.Config{Authenticator: authenticator, Metrics: metrics, Log: log}),
 		connect.WithReadMaxBytes(cfg.Limits.RequestBytesMax),
 		// Most messages are small, and on a busy stream compressing costs more
 		// than it saves: answers are compressed only from this size on.
@@ -75,7 +76,7 @@ func New(cfg Config, kv *route.KV, cat *catalog.Catalog, reg prometheus.Register
 	}, options))
 	mux.Handle(flotillav1connect.NewTenantServiceHandler(&tenantHandler{catalog: cat}, options))
 	procedures := limitBodyTime(intercept.KeepResponse(mux), intercept.TimeoutMax, log)
-	plain := rest.New(kv, authenticator, log, &s.watches, cfg.WatchStallMax)
+	plain := rest.New(kv, authenticator, metrics, log, &s.watches, cfg.WatchStallMax)
 
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)

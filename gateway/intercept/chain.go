@@ -5,13 +5,12 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Config is what the layers need. Zero durations take the defaults.
 type Config struct {
 	Authenticator *Authenticator
-	Registerer    prometheus.Registerer
+	Metrics       *Metrics
 	Log           *slog.Logger
 	// TimeoutDefault is the deadline of a unary RPC that brings none.
 	// Default 10 s.
@@ -27,7 +26,7 @@ func Chain(cfg Config) connect.Option {
 		cfg.TimeoutDefault = 10 * time.Second
 	}
 	return connect.WithInterceptors(
-		observe(newMetrics(cfg.Registerer), cfg.Log),
+		observe(cfg.Metrics, cfg.Log),
 		errorTable(cfg.Log),
 		recovering(),
 		deadline(cfg.TimeoutDefault, TimeoutMax),

@@ -30,16 +30,18 @@ func RequestID(ctx context.Context) string {
 	return id
 }
 
-type metrics struct {
+// Metrics count the requests of the API's port.
+type Metrics struct {
 	duration *prometheus.HistogramVec
 	streams  *prometheus.GaugeVec
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
-	m := &metrics{
+// NewMetrics makes and registers them.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "flotilla_gateway_request_duration_seconds",
-			Help:    "Time from an RPC's first byte to its answer; of a stream, to its end.",
+			Help:    "Time from a request's first byte to its answer; of a stream, to its end.",
 			Buckets: prometheus.ExponentialBuckets(0.000_25, 2, 18), // 0.25 ms to 33 s
 		}, []string{"procedure", "code"}),
 		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -50,8 +52,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
+// Observe counts a request. A procedure is one of a few names, never what a
+// caller wrote.
+func (m *Metrics) Observe(procedure, code string, duration time.Duration) {
+	m.duration.WithLabelValues(procedure, code).Observe(duration.Seconds())
+}
+
 // observe measures each RPC and logs one line, with the final code.
-func observe(m *metrics, log *slog.Logger) layer {
+func observe(m *Metrics, log *slog.Logger) layer {
 	return func(ctx context.Context, c call, next func(context.Context) error) error {
 		start := time.Now()
 		ctx, id := WithRequestID(ctx)
@@ -67,7 +75,7 @@ func observe(m *metrics, log *slog.Logger) layer {
 			code = connect.CodeOf(err).String()
 		}
 		duration := time.Since(start)
-		m.duration.WithLabelValues(c.procedure, code).Observe(duration.Seconds())
+		m.Observe(c.procedure, code, duration)
 		log.Debug("rpc", "procedure", c.procedure, "code", code, "duration", duration, "request_id", id, "peer", c.peer)
 		return err
 	}

@@ -33,6 +33,9 @@ type listKey struct {
 
 // list serves GET /v1/kv?prefix=&start=&end=&limit=&revision=&keys_only=&serializable=.
 func (h *Handler) list(w http.ResponseWriter, r *http.Request, t target) error {
+	if err := onlyParams(r, "prefix", "start", "end", "limit", "revision", "keys_only", "serializable", "watch"); err != nil {
+		return err
+	}
 	query := r.URL.Query()
 	limit, err := uintParam(r, "limit")
 	if err != nil {

@@ -1,13 +1,31 @@
 package rest
 
 import (
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 )
+
+// onlyParams refuses parameters that a request does not take: a misspelled one
+// would otherwise silently mean all keys, or the newest revision.
+func onlyParams(r *http.Request, known ...string) error {
+	for _, name := range slices.Sorted(maps.Keys(r.URL.Query())) {
+		if !slices.Contains(known, name) {
+			takes := "none"
+			if len(known) > 0 {
+				takes = strings.Join(known, ", ")
+			}
+			return &mvcc.InvalidError{Field: "query", Message: fmt.Sprintf("has a parameter %q that is not known here; it takes %s", name, takes)}
+		}
+	}
+	return nil
+}
 
 func uintParam(r *http.Request, name string) (uint64, error) {
 	text := r.URL.Query().Get(name)

@@ -26,6 +26,8 @@ import (
 	"strings"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/flotillakv/flotilla/gateway/apierr"
 	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/gateway/route"
@@ -44,6 +46,7 @@ const listKeysDefault = 1000
 type Handler struct {
 	kv       *route.KV
 	auth     *intercept.Authenticator
+	metrics  *intercept.Metrics
 	log      *slog.Logger
 	open     *route.OpenWatches
 	stallMax time.Duration
@@ -51,8 +54,11 @@ type Handler struct {
 
 // New makes a Handler. Its watches are noted in open; a caller that takes none of
 // their events for stallMax is cut off.
-func New(kv *route.KV, auth *intercept.Authenticator, log *slog.Logger, open *route.OpenWatches, stallMax time.Duration) *Handler {
-	return &Handler{kv: kv, auth: auth, log: log, open: open, stallMax: stallMax}
+func New(
+	kv *route.KV, auth *intercept.Authenticator, metrics *intercept.Metrics, log *slog.Logger,
+	open *route.OpenWatches, stallMax time.Duration,
+) *Handler {
+	return &Handler{kv: kv, auth: auth, metrics: metrics, log: log, open: open, stallMax: stallMax}
 }
 
 // Serves tells whether a path belongs to this surface. It is asked before any
@@ -83,7 +89,35 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		reason = apierr.ReasonOf(err).String()
 	}
-	h.log.Debug("http", "method", r.Method, "reason", reason, "duration", time.Since(begin), "request_id", id)
+	duration := time.Since(begin)
+	h.metrics.Observe(procedureOf(r), codeOf(err), duration)
+	h.log.Debug("http", "method", r.Method, "reason", reason, "duration", duration, "request_id", id)
+}
+
+// procedureOf names a request in metrics, as the interface's RPCs are named.
+func procedureOf(r *http.Request) string {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete:
+		return r.Method + " /v1/kv"
+	default:
+		return "other /v1/kv"
+	}
+}
+
+// codeOf is the outcome in metrics: the code that an RPC would have had.
+func codeOf(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case isEnded(err):
+		return connect.CodeCanceled.String()
+	case errors.Is(err, errNoSuchPath):
+		return connect.CodeNotFound.String()
+	case errors.As(err, new(methodError)):
+		return connect.CodeUnimplemented.String()
+	default:
+		return apierr.ToConnect(err, "").Code().String()
+	}
 }
 
 // recovering turns a panic into an error: one request cannot end the others.
@@ -165,6 +199,9 @@ type methodError struct{ allow string }
 func (e methodError) Error() string { return "the method is not allowed here: use one of " + e.allow }
 
 func (h *Handler) get(w http.ResponseWriter, r *http.Request, t target) error {
+	if err := onlyParams(r, "revision", "serializable", "watch"); err != nil {
+		return err
+	}
 	revision, err := uintParam(r, "revision")
 	if err != nil {
 		return err
@@ -203,6 +240,9 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request, t target) error {
 }
 
 func (h *Handler) put(w http.ResponseWriter, r *http.Request, t target, limits tenancy.Limits) error {
+	if err := onlyParams(r); err != nil {
+		return err
+	}
 	precondition, err := preconditionOf(r)
 	if err != nil {
 		return err
@@ -237,6 +277,9 @@ func readBody(w http.ResponseWriter, r *http.Request, limits tenancy.Limits) ([]
 }
 
 func (h *Handler) delete(w http.ResponseWriter, r *http.Request, t target) error {
+	if err := onlyParams(r); err != nil {
+		return err
+	}
 	precondition, err := preconditionOf(r)
 	if err != nil {
 		return err

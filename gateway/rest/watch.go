@@ -74,6 +74,13 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t target) error 
 
 // watchOf is what a request asks to watch.
 func watchOf(r *http.Request, t target) (*flotillav1.WatchCreate, error) {
+	known := []string{"watch", "start_revision", "prev_kv"}
+	if t.key == nil {
+		known = append(known, "prefix", "start", "end")
+	}
+	if err := onlyParams(r, known...); err != nil {
+		return nil, err
+	}
 	query := r.URL.Query()
 	from, err := uintParam(r, "start_revision")
 	if err != nil {
