@@ -79,7 +79,11 @@ func (a *admitted) check() error {
 		return mvcc.CheckDelete(req, limits)
 	case *flotillav1.TxnRequest:
 		req.Namespace = ""
-		a.command = &internalv1.Command{Operation: &internalv1.Command_Txn{Txn: req}}
+		if mvcc.IsReadOnly(req) { // else it would cost an entry of the log
+			a.consistency = shards.Linearizable
+		} else {
+			a.command = &internalv1.Command{Operation: &internalv1.Command_Txn{Txn: req}}
+		}
 		return mvcc.CheckTxn(req, limits)
 	case *flotillav1.CompactRequest:
 		req.Namespace = ""

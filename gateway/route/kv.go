@@ -96,6 +96,8 @@ func (kv *KV) read(ctx context.Context, v *shards.View, a admitted) (proto.Messa
 		return getLease(v, a, req, &state)
 	case *flotillav1.ListLeasesRequest:
 		return listLeases(v, a, req, &state)
+	case *flotillav1.TxnRequest:
+		return mvcc.ReadTxn(space, &state, ctx.Err, req)
 	default:
 		return nil, fmt.Errorf("%T is not a read", a.request)
 	}

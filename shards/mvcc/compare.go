@@ -8,24 +8,33 @@ import (
 )
 
 // holdAll says whether all comparisons hold. It stops at the first that fails.
-func (v view) holdAll(compares []*flotillav1.Compare) (bool, error) {
+func (t *txn) holdAll(compares []*flotillav1.Compare) (bool, error) {
 	for _, c := range compares {
-		if ok, err := v.holds(c); err != nil || !ok {
+		if ok, err := t.holds(c); err != nil || !ok {
 			return false, err
 		}
 	}
 	return true, nil
 }
 
-func (v view) holds(c *flotillav1.Compare) (bool, error) {
+func (t *txn) holds(c *flotillav1.Compare) (bool, error) {
 	if _, isRange := c.GetSubject().(*flotillav1.Compare_Range); isRange {
-		return v.holdsForRange(c)
+		return t.view().holdsForRange(c)
 	}
-	cur, err := lookup(v.r, c.GetKey(), v.revision)
+	cur, err := t.compared(c)
 	if err != nil {
 		return false, err
 	}
 	return matches(c, cur), nil
+}
+
+// compared finds the key of a comparison, with its value only if that is what
+// is compared.
+func (t *txn) compared(c *flotillav1.Compare) (current, error) {
+	if _, isValue := c.GetTarget().(*flotillav1.Compare_Value); isValue {
+		return lookup(&t.set, c.GetKey(), t.st.Revision)
+	}
+	return lookupHead(&t.set, c.GetKey())
 }
 
 // holdsForRange says whether a comparison holds for every key of a range. A

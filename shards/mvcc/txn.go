@@ -17,10 +17,13 @@ import (
 // those of its operations there are *DuplicateKeyError, and *TooLargeError for
 // one that would pass the bounds of a transaction.
 func Txn(w Writer, st *State, h Hooks, req *flotillav1.TxnRequest) (*flotillav1.TxnResponse, error) {
+	return newTxn(w, st, h).execute(req)
+}
+
+func (t *txn) execute(req *flotillav1.TxnRequest) (*flotillav1.TxnResponse, error) {
 	if err := CheckTxn(req, HardLimits); err != nil {
 		return nil, err
 	}
-	t := newTxn(w, st, h)
 	if err := t.decide(req); err != nil {
 		return nil, err
 	}
@@ -48,6 +51,9 @@ type txn struct {
 	set       writeSet
 	change    counters
 	budget    budget
+	// interrupted is ReadLimits.Interrupted; nil for one in the log, which
+	// always comes to its end.
+	interrupted func() error
 	// tombstone is the stored form of one, shared by all deletions.
 	tombstone []byte
 }
@@ -63,7 +69,7 @@ func newTxn(w Writer, st *State, h Hooks) *txn {
 
 // view is the key space with what was written so far.
 func (t *txn) view() view {
-	v := view{r: &t.set, st: t.st, revision: t.st.Revision, budget: &t.budget}
+	v := view{r: &t.set, st: t.st, revision: t.st.Revision, budget: &t.budget, interrupted: t.interrupted}
 	if len(t.set.writes) > 0 {
 		v.revision = t.revision
 	}
@@ -80,7 +86,7 @@ func branch(req *flotillav1.TxnRequest, succeeded bool) []*flotillav1.TxnOperati
 
 // decide takes the path through a transaction and those inside it.
 func (t *txn) decide(req *flotillav1.TxnRequest) error {
-	succeeded, err := t.view().holdAll(req.GetCompare())
+	succeeded, err := t.holdAll(req.GetCompare())
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -32,6 +33,7 @@ func TestKeySpaceAgreesWithModel(t *testing.T) {
 			"delete":       p.delete,
 			"txn":          p.txn,
 			"txn again":    p.txn,
+			"read in txn":  p.readTxn,
 			"compact":      p.compact,
 			"purge":        p.purge,
 			"read history": p.readHistory,
@@ -111,6 +113,34 @@ func (p *pair) txn(t *rapid.T) {
 	mutate(t, p, req, func() (*flotillav1.TxnResponse, error) {
 		return mvcc.Txn(p.store, &p.state, p.hooks, req)
 	}, p.model.Txn)
+}
+
+// readTxn runs a transaction that only reads by both ways that there are.
+func (p *pair) readTxn(t *rapid.T) {
+	req := onlyReads(anyTxn(t, p.model.Revision(), 2))
+	if !mvcc.IsReadOnly(req) {
+		t.Fatalf("taken for one that writes: %v", req)
+	}
+	compare(t, req, func() (*flotillav1.TxnResponse, error) {
+		return mvcc.ReadTxn(p.store, &p.state, nil, req)
+	}, p.model.Txn)
+	mutate(t, p, req, func() (*flotillav1.TxnResponse, error) {
+		return mvcc.Txn(p.store, &p.state, p.hooks, req)
+	}, p.model.Txn)
+}
+
+// onlyReads leaves out of a transaction what would write.
+func onlyReads(req *flotillav1.TxnRequest) *flotillav1.TxnRequest {
+	req.RequestId, req.Fence = "", nil
+	for _, operations := range []*[]*flotillav1.TxnOperation{&req.Success, &req.Failure} {
+		*operations = slices.DeleteFunc(*operations, func(op *flotillav1.TxnOperation) bool {
+			if op.GetTxn() != nil {
+				onlyReads(op.GetTxn())
+			}
+			return op.GetPut() != nil || op.GetDelete() != nil
+		})
+	}
+	return req
 }
 
 func (p *pair) compact(t *rapid.T) {
