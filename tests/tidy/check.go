@@ -51,6 +51,7 @@ func Checks() []Check {
 		{Name: "orphan_testdata", Run: checkOrphanTestdata},
 		{Name: "changelog", Run: checkChangelog},
 		{Name: "test_command", Run: checkTestCommand},
+		{Name: "strays", Run: checkStrays},
 		{Name: "generated", Run: checkGenerated},
 	}
 }

@@ -78,7 +78,7 @@ func Load(root string) (*Tree, error) {
 		switch {
 		case entry.IsDir() && skipDir(rel):
 			return filepath.SkipDir
-		case !entry.Type().IsRegular():
+		case rel == builtProgram, !entry.Type().IsRegular():
 			return nil
 		}
 		return t.add(name, rel)
@@ -99,6 +99,10 @@ func skipDir(rel string) bool {
 	}
 	return rel == "bin" || rel == "flotilla-data"
 }
+
+// builtProgram is what `go build ./ops/cmd/flotilla` leaves in the root, which
+// git ignores.
+const builtProgram = "flotilla"
 
 func (t *Tree) add(name, rel string) error {
 	data, err := os.ReadFile(name)
