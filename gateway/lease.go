@@ -67,7 +67,8 @@ type renewal struct {
 
 // sendRenewals sends the answers of requests, in their order, up to the first
 // that failed.
-func sendRenewals(renewals <-chan *renewal, send func(*flotillav1.KeepAliveStreamResponse) error) error {
+func sendRenewals(renewals <-chan *renewal, send func(*flotillav1.KeepAliveStreamResponse) error) (err error) {
+	defer intercept.Recovered(&err)
 	for r := range renewals {
 		<-r.done
 		if r.err != nil {
@@ -115,6 +116,7 @@ func (h *leaseHandler) startRenewals(
 // renew carries one request out.
 func (h *leaseHandler) renew(ctx context.Context, req *flotillav1.KeepAliveRequest, r *renewal) {
 	defer close(r.done)
+	defer intercept.Recovered(&r.err)
 	if req == nil {
 		r.err = &mvcc.InvalidError{Field: "keep_alive", Message: "must be set"}
 		return
@@ -128,21 +130,24 @@ func (h *leaseHandler) renew(ctx context.Context, req *flotillav1.KeepAliveReque
 // wait for other things too. It ends when the RPC does, which ends receive.
 func receiveAll[M any](ctx context.Context, receive func() (*M, error)) (messages <-chan *M, failed <-chan error) {
 	received, ended := make(chan *M), make(chan error, 1)
-	go func() {
-		for {
-			message, err := receive()
-			if err != nil {
-				ended <- err
-				return
-			}
-			select {
-			case received <- message:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
+	go func() { ended <- passOn(ctx, receive, received) }()
 	return received, ended
+}
+
+// passOn hands messages over until one cannot be received.
+func passOn[M any](ctx context.Context, receive func() (*M, error), received chan<- *M) (err error) {
+	defer intercept.Recovered(&err)
+	for {
+		message, err := receive()
+		if err != nil {
+			return err
+		}
+		select {
+		case received <- message:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // RevokeLease implements LeaseService.

@@ -2,8 +2,6 @@ package etcd
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -11,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
+	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/shards"
 )
 
@@ -27,7 +26,7 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 }
 
 func (s *Server) answer(ctx context.Context, req any, method string, handler grpc.UnaryHandler) (response any, err error) {
-	defer recovered(&err)
+	defer intercept.Recovered(&err)
 	if !isPublic(method) {
 		if ctx, err = s.enter(ctx); err != nil {
 			return nil, err
@@ -51,7 +50,7 @@ func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServ
 }
 
 func (s *Server) answerStream(srv any, stream grpc.ServerStream, method string, handler grpc.StreamHandler) (err error) {
-	defer recovered(&err)
+	defer intercept.Recovered(&err)
 	if isPublic(method) {
 		ctx, cancel := s.untilStop(stream.Context())
 		defer cancel()
@@ -115,14 +114,6 @@ type enteredStream struct {
 
 // Context implements grpc.ServerStream.
 func (s *enteredStream) Context() context.Context { return s.ctx }
-
-// recovered turns a panic of a handler into an error, so that one request
-// cannot end the others.
-func recovered(err *error) {
-	if r := recover(); r != nil {
-		*err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
-	}
-}
 
 // isPublic says whether a procedure needs no caller.
 func isPublic(method string) bool {

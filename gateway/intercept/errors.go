@@ -2,9 +2,7 @@ package intercept
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"github.com/flotillakv/flotilla/gateway/apierr"
@@ -30,11 +28,7 @@ func errorTable(log *slog.Logger) layer {
 // cannot end the others.
 func recovering() layer {
 	return func(ctx context.Context, _ call, next func(context.Context) error) (err error) {
-		defer func() {
-			if r := recover(); r != nil {
-				err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
-			}
-		}()
+		defer Recovered(&err)
 		return next(ctx)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
@@ -128,7 +129,8 @@ func (kv *KV) renew(ctx context.Context, tenant tenancy.TenantID, callers []*ren
 	}
 }
 
-func (kv *KV) renewOnce(ctx context.Context, tenant tenancy.TenantID, callers []*renewal) (*flotillav1.KeepAliveResponse, error) {
+func (kv *KV) renewOnce(ctx context.Context, tenant tenancy.TenantID, callers []*renewal) (_ *flotillav1.KeepAliveResponse, err error) {
+	defer intercept.Recovered(&err) // it runs on no caller's goroutine
 	ids := callers[0].ids
 	if len(callers) > 1 {
 		ids = nil

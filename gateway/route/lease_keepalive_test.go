@@ -177,3 +177,20 @@ func TestRenewalsThatWaitAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// brokenHost has a bug.
+type brokenHost struct{ fakeHost }
+
+func (*brokenHost) Propose(context.Context, shards.ShardID, tenancy.TenantID, *internalv1.Command) (proto.Message, error) {
+	panic("a bug")
+}
+
+// Renewals run on a goroutine of no caller, where a panic would end the node.
+func TestRenewalThatPanicsIsAnError(t *testing.T) {
+	t.Parallel()
+	r := newRenewing(t)
+	r.kv = route.NewKV(&brokenHost{}, fakeCatalog{})
+	for range 2 { // the line begins anew
+		require.ErrorContains(t, r.renew(r.ctx, 1), "panic: a bug")
+	}
+}

@@ -1,0 +1,28 @@
+package intercept_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flotillakv/flotilla/gateway/intercept"
+)
+
+func TestRecovered(t *testing.T) {
+	t.Parallel()
+	told := errors.New("told")
+	call := func(f func() error) (err error) {
+		defer intercept.Recovered(&err)
+		return f()
+	}
+	require.NoError(t, call(func() error { return nil }))
+	require.ErrorIs(t, call(func() error { return told }), told)
+	err := call(func() error {
+		var none map[string]int
+		none["a"] = 1
+		return nil
+	})
+	require.ErrorContains(t, err, "panic: assignment to entry in nil map")
+	require.ErrorContains(t, err, "recover_test.go", "where it was")
+}
