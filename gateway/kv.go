@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -26,6 +27,9 @@ type kvHandler struct {
 	log  *slog.Logger
 	// stopping is closed when the node begins to stop.
 	stopping <-chan struct{}
+	// stallMax is how long a caller of a stream may take nothing.
+	stallMax time.Duration
+	unsent   unsentBytes
 }
 
 // Get implements KVService.
@@ -54,8 +58,13 @@ func (h *kvHandler) RangeStream(ctx context.Context, req *flotillav1.RangeStream
 	if keys == nil {
 		return &mvcc.InvalidError{Field: "range", Message: "must be set"}
 	}
+	stall := intercept.NewStall(ctx, h.stallMax)
+	defer stall.Close()
 	return h.kv.RangeStream(ctx, keys, func(part *flotillav1.RangeResponse) error {
-		return stream.Send(&flotillav1.RangeStreamResponse{Range: part})
+		if err := h.auth.StillValid(ctx); err != nil {
+			return err
+		}
+		return stall.Send(func() error { return stream.Send(&flotillav1.RangeStreamResponse{Range: part}) })
 	})
 }
 

@@ -46,7 +46,8 @@ func OpsHandler(health Health, metrics prometheus.Gatherer) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	services := []string{
-		flotillav1connect.KVServiceName, flotillav1connect.LeaseServiceName, flotillav1connect.TenantServiceName,
+		flotillav1connect.KVServiceName, flotillav1connect.LeaseServiceName,
+		flotillav1connect.TenantServiceName, flotillav1connect.WatchServiceName,
 	}
 	mux.Handle(grpchealth.NewHandler(grpchealth.NewStaticChecker(services...)))
 	reflector := grpcreflect.NewStaticReflector(services...)

@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/flotillakv/flotilla/gateway/intercept"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/tenancy"
@@ -43,10 +44,21 @@ const (
 func (h *kvHandler) Pipeline(ctx context.Context, stream *connect.BidiStream[flotillav1.PipelineRequest, flotillav1.PipelineResponse]) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	answers := newAnswerQueue()
+	principal, ok := tenancy.FromContext(ctx)
+	if !ok {
+		return tenancy.ErrUnauthenticated
+	}
+	ofTenant, done := h.unsent.open(principal.Tenant)
+	defer done()
+	answers := newAnswerQueue(ofTenant)
+	defer answers.giveUp()
+	stall := intercept.NewStall(ctx, h.stallMax)
+	defer stall.Close()
 	sent := make(chan error, 1)
 	go func() {
-		err := answers.send(stream.Send)
+		err := answers.send(func(message *flotillav1.PipelineResponse) error {
+			return stall.Send(func() error { return stream.Send(message) })
+		})
 		if err != nil {
 			cancel(err)
 		}
@@ -141,13 +153,15 @@ type answerQueue struct {
 	// unsent is the bytes of the answers that are not sent; it changes under
 	// mu, and is read without it.
 	unsent atomic.Int64
-	closed bool
+	// ofTenant is the same for all pipelines of the tenant.
+	ofTenant *atomic.Int64
+	closed   bool
 	// overflowed is set once an answer was dropped: no more are kept then.
 	overflowed bool
 }
 
-func newAnswerQueue() *answerQueue {
-	q := &answerQueue{}
+func newAnswerQueue(ofTenant *atomic.Int64) *answerQueue {
+	q := &answerQueue{ofTenant: ofTenant}
 	q.changed.L = &q.mu
 	return q
 }
@@ -169,8 +183,12 @@ func (q *answerQueue) admit(ctx context.Context, operations, bytes int) error {
 	return nil
 }
 
-// room waits until there is room for one more answer.
+// room waits until there is room for one more answer. It refuses one while the
+// tenant's other pipelines leave none.
 func (q *answerQueue) room(ctx context.Context) error {
+	if q.ofTenant.Load() >= tenantUnsentBytesMax {
+		return &tenancy.QuotaError{Limit: "unsent_answer_bytes_max", Value: tenantUnsentBytesMax, RetryAfter: time.Second}
+	}
 	if q.unsent.Load() < pipelineAnswerBytesMax {
 		return nil
 	}
@@ -203,6 +221,7 @@ func (q *answerQueue) add(result *flotillav1.OperationResult, requestBytes int) 
 	}
 	q.bytes += size - requestBytes
 	q.unsent.Add(int64(size))
+	q.ofTenant.Add(int64(size))
 	q.ready = append(q.ready, result)
 	q.sizes = append(q.sizes, size)
 	if len(q.ready) == 1 {
@@ -264,5 +283,14 @@ func (q *answerQueue) release(operations, bytes int) {
 	q.operations -= operations
 	q.bytes -= bytes
 	q.unsent.Add(-int64(bytes))
+	q.ofTenant.Add(-int64(bytes))
 	q.changed.Broadcast()
+}
+
+// giveUp drops what is not sent, when nothing is added or sent any more.
+func (q *answerQueue) giveUp() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ofTenant.Add(-q.unsent.Swap(0))
+	q.ready, q.sizes = nil, nil
 }

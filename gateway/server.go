@@ -38,9 +38,9 @@ type Config struct {
 	// WatchProgressInterval is after how long without events a watch that asked
 	// for it is told the revision. Default 10 min.
 	WatchProgressInterval time.Duration
-	// WatchStallMax is how long a caller may take to take one answer of its
-	// watches, before its stream is ended. Default 30 s.
-	WatchStallMax time.Duration
+	// StallMax is how long a caller may take to take one message of a stream,
+	// before the stream is ended. Default 30 s.
+	StallMax time.Duration
 }
 
 // A Server serves the API.
@@ -55,7 +55,7 @@ type Server struct {
 // New makes the API's server.
 func New(cfg Config, kv *route.KV, cat *catalog.Catalog, reg prometheus.Registerer, log *slog.Logger) *Server {
 	cfg.Limits = cfg.Limits.WithDefaults()
-	cfg.WatchStallMax = cmp.Or(cfg.WatchStallMax, 30*time.Second)
+	cfg.StallMax = cmp.Or(cfg.StallMax, 30*time.Second)
 	s := &Server{log: log, stopping: make(chan struct{})}
 	authenticator := intercept.NewAuthenticator(cat, cfg.Limits)
 	metrics := intercept.NewMetrics(reg)
@@ -68,15 +68,17 @@ func New(cfg Config, kv *route.KV, cat *catalog.Catalog, reg prometheus.Register
 		strictJSON(),
 	)
 	mux := http.NewServeMux()
-	mux.Handle(flotillav1connect.NewKVServiceHandler(&kvHandler{kv: kv, auth: authenticator, log: log, stopping: s.stopping}, options))
+	mux.Handle(flotillav1connect.NewKVServiceHandler(&kvHandler{
+		kv: kv, auth: authenticator, log: log, stopping: s.stopping, stallMax: cfg.StallMax,
+	}, options))
 	mux.Handle(flotillav1connect.NewLeaseServiceHandler(&leaseHandler{kv: kv, auth: authenticator, stopping: s.stopping}, options))
 	mux.Handle(flotillav1connect.NewWatchServiceHandler(&watchHandler{
 		kv: kv, auth: authenticator, log: log, open: &s.watches,
-		progress: cfg.WatchProgressInterval, stallMax: cfg.WatchStallMax,
+		progress: cfg.WatchProgressInterval, stallMax: cfg.StallMax,
 	}, options))
 	mux.Handle(flotillav1connect.NewTenantServiceHandler(&tenantHandler{catalog: cat}, options))
 	procedures := limitBodyTime(intercept.KeepResponse(mux), intercept.TimeoutMax, log)
-	plain := rest.New(kv, authenticator, metrics, log, &s.watches, cfg.WatchStallMax)
+	plain := rest.New(kv, authenticator, metrics, log, &s.watches, cfg.StallMax)
 
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)

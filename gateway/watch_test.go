@@ -256,7 +256,7 @@ func TestWatchesEndWhenTheServerStops(t *testing.T) {
 // it is bounded, and another watch of the same keys sees everything at once.
 func TestACallerThatTakesNothingIsCutOff(t *testing.T) {
 	t.Parallel()
-	s := serve(t, gateway.Config{WatchStallMax: 500 * time.Millisecond})
+	s := serve(t, gateway.Config{StallMax: 500 * time.Millisecond})
 	idle := s.watch(s.key)
 	idle.create(onKey("a"))
 	require.Equal(t, "1: created @1", idle.next())
@@ -305,7 +305,7 @@ func TestACallerThatTakesNothingIsCutOff(t *testing.T) {
 // Streams that are silent are not taken for stalled.
 func TestASilentStreamIsNotCutOff(t *testing.T) {
 	t.Parallel()
-	s := serve(t, gateway.Config{WatchStallMax: 10 * time.Millisecond, WatchProgressInterval: 300 * time.Millisecond})
+	s := serve(t, gateway.Config{StallMax: 10 * time.Millisecond, WatchProgressInterval: 300 * time.Millisecond})
 	w := s.watch(s.key)
 	c := onKey("a")
 	c.ProgressNotify = true

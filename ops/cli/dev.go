@@ -32,6 +32,7 @@ const (
 	devFile      = "dev.json"
 	// listenEtcdFlag is also asked whether it was set.
 	listenEtcdFlag = "listen-etcd"
+	dataShardsFlag = "data-shards"
 )
 
 // devOptions are the flags of dev.
@@ -67,6 +68,12 @@ Every flag can also be set in the environment (FLOTILLA_LISTEN_API for
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts.config.EtcdPortOptional = !cmd.Flags().Changed(listenEtcdFlag)
+			if !cmd.Flags().Changed(dataShardsFlag) {
+				opts.config.DataShards = 0 // as many as there are
+			}
+			if err := opts.config.WithDefaults().Validate(); err != nil {
+				return usageError{err}
+			}
 			return runDev(cmd.Context(), env, opts)
 		},
 	}
@@ -79,7 +86,7 @@ Every flag can also be set in the environment (FLOTILLA_LISTEN_API for
 	f.StringVar(&opts.config.EtcdTLS.CertFile, "etcd-cert-file", "", "certificate in PEM, which turns on TLS for the etcd v3 API")
 	f.StringVar(&opts.config.EtcdTLS.KeyFile, "etcd-key-file", "", "key of the certificate, in PEM")
 	f.StringVar(&opts.config.EtcdTLS.ClientCAFile, "etcd-client-ca-file", "", "authority in PEM whose client certificates are let in by API key id")
-	f.IntVar(&opts.config.DataShards, "data-shards", 4, "shards that hold namespaces; fixed by the first start")
+	f.IntVar(&opts.config.DataShards, dataShardsFlag, 4, "shards that hold namespaces; fixed by the first start")
 	f.Int64Var(&opts.config.Store.CacheBytes, "cache-bytes", 160<<20, "memory for the cache of the store")
 	f.Uint64Var(&opts.reserve, "disk-reserve-bytes", 0, "free bytes of disk under which writes are refused; 0 is 512 MiB")
 	f.TextVar(&opts.logLevel, "log-level", slog.LevelWarn, "least severe `level` of log lines to print: debug, info, warn, error")

@@ -32,7 +32,8 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "unknown command"):
+	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "unknown command"),
+		strings.HasPrefix(err.Error(), "if any flags in the group"): // cobra has no types for these
 		return exitUsage
 	case !errors.As(err, &answered):
 		return exitFailed
@@ -54,6 +55,9 @@ func exitCode(err error) int {
 // describe is an error as a person reads it.
 func describe(err error) string {
 	text := strings.TrimPrefix(err.Error(), "flotilla: ")
+	if strings.Contains(text, "connection refused") {
+		text += ": nobody serves there; start a node with 'flotilla dev', or name another with --api-url"
+	}
 	if flotilla.OutcomeUnknown(err) {
 		text += " (the write may have been applied)"
 	}

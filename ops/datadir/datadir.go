@@ -82,6 +82,11 @@ func (d *Dir) load(opts Options) (err error) {
 	if err := d.replicas.open(d.path); err != nil {
 		return err
 	}
+	if _, err := os.Stat(d.State()); errors.Is(err, fs.ErrNotExist) && len(d.Replicas()) > 0 {
+		// The log before what the state held is gone, so replaying it cannot
+		// bring the state back.
+		return &DamagedError{Path: d.State(), Err: errors.New("the state is missing, though replicas ran here")}
+	}
 	for _, sub := range []string{d.State(), d.Raft()} {
 		if err := makeDir(sub); err != nil {
 			return fmt.Errorf("make the data directory: %w", err)

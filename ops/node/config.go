@@ -30,7 +30,8 @@ type Config struct {
 	// EtcdTLS encrypts the etcd v3 API if its files are set.
 	EtcdTLS EtcdTLS
 	// DataShards is how many shards hold tenants' namespaces, beside the
-	// system shard. It is fixed by the first start. Default 4.
+	// system shard. It is fixed by the first start: by default it is what that
+	// said, and 4 in a new directory.
 	DataShards int
 
 	Gateway gateway.Config
@@ -49,7 +50,6 @@ func (c Config) WithDefaults() Config {
 	c.ListenAPI = cmp.Or(c.ListenAPI, "127.0.0.1:7700")
 	c.ListenOps = cmp.Or(c.ListenOps, "127.0.0.1:7703")
 	c.ListenEtcd = cmp.Or(c.ListenEtcd, "127.0.0.1:2379")
-	c.DataShards = cmp.Or(c.DataShards, 4)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -64,7 +64,7 @@ func (c Config) Validate() error {
 	}
 	errs = append(errs, checkAddress("--listen-api", c.ListenAPI), checkAddress("--listen-ops", c.ListenOps),
 		c.checkEtcdAddress(), c.EtcdTLS.validate())
-	if c.DataShards < 1 || c.DataShards > 64 {
+	if c.DataShards < 0 || c.DataShards > 64 {
 		errs = append(errs, fmt.Errorf("--data-shards is %d, and takes 1 to 64", c.DataShards))
 	}
 	return errors.Join(errs...)

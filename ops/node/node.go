@@ -4,6 +4,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,6 +111,9 @@ func (n *Node) openDirectory(context.Context) (func() error, error) {
 		return nil, err
 	}
 	n.dir = dir
+	if err := n.checkDataShards(); err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
 	return dir.Close, nil
 }
 
@@ -168,6 +172,17 @@ func (n *Node) startShards(ctx context.Context) (func() error, error) {
 	return stop, nil
 }
 
+// dataShardsDefault is how many shards a new directory has for namespaces.
+const dataShardsDefault = 4
+
+// checkDataShards refuses another number of shards than the directory has.
+func (n *Node) checkDataShards() error {
+	if wanted, have := n.cfg.DataShards, len(n.dataShards()); wanted != 0 && wanted != have {
+		return fmt.Errorf("--data-shards is %d, but the data directory has %d, which its first start has fixed: leave the flag out, or use another directory", wanted, have)
+	}
+	return nil
+}
+
 // dataShards are the shards of tenants' namespaces: those that were started
 // here before, or as many as configured in a new directory.
 func (n *Node) dataShards() []shards.ShardID {
@@ -178,7 +193,7 @@ func (n *Node) dataShards() []shards.ShardID {
 		}
 	}
 	if len(ids) == 0 {
-		for i := range n.cfg.DataShards {
+		for i := range cmp.Or(n.cfg.DataShards, dataShardsDefault) {
 			ids = append(ids, shards.SystemShard+1+shards.ShardID(i))
 		}
 	}

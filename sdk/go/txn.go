@@ -185,12 +185,28 @@ type OpResult struct {
 // Txn runs a transaction.
 func (k *KV) Txn(ctx context.Context, txn Txn) (*TxnResult, error) {
 	req, bytes := txn.request()
-	req.Namespace, req.RequestId = k.namespace, k.requestID(txn.RequestID)
+	req.Namespace, req.RequestId = k.namespace, txn.RequestID
+	if writes(req) {
+		req.RequestId = k.requestID(txn.RequestID)
+	}
 	result, err := k.do(ctx, &flotillav1.Operation{Operation: &flotillav1.Operation_Txn{Txn: req}}, bytes)
 	if err != nil {
 		return nil, err
 	}
 	return txnResult(result.GetTxn()), nil
+}
+
+// writes tells whether a transaction may write. One that does not needs no
+// request id to be tried again, and without one it costs no entry of the log.
+func writes(req *flotillav1.TxnRequest) bool {
+	for _, operations := range [][]*flotillav1.TxnOperation{req.GetSuccess(), req.GetFailure()} {
+		for _, op := range operations {
+			if op.GetPut() != nil || op.GetDelete() != nil || op.GetTxn() != nil && writes(op.GetTxn()) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func txnResult(r *flotillav1.TxnResponse) *TxnResult {

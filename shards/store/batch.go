@@ -119,6 +119,9 @@ func (b *Batch) Close() error {
 	if b.writes == nil {
 		return nil
 	}
+	if !b.visible {
+		b.forgetHeads() // while the overlay's bytes are still the batch's
+	}
 	err := errors.Join(b.idle.close(), b.committed.close())
 	if b.merged != nil {
 		err = errors.Join(err, b.merged.Close())
@@ -126,9 +129,6 @@ func (b *Batch) Close() error {
 	err = errors.Join(err, b.writes.Close())
 	if b.plain != nil {
 		err = errors.Join(err, b.plain.Close())
-	}
-	if !b.visible {
-		b.forgetHeads()
 	}
 	s := b.shard.store
 	b.overlay.reset()

@@ -180,7 +180,10 @@ func (n *namespaceBatch) DeleteVersion(key []byte, rev mvcc.Revision) error {
 	prefix := k[:len(k)-versionSuffixBytes]
 	hash := b.hash(prefix)
 	b.overlay.deleteVersion(hash, prefix)
-	b.shard.store.heads.forget(b.shard.store.heads.key(prefix, hash)) // it may have been the newest one
+	heads := b.shard.store.heads
+	if known := heads.key(prefix, hash); heads.isAt(known, rev) {
+		heads.forget(known)
+	}
 	return op.Finish()
 }
 

@@ -15,7 +15,8 @@ import (
 //
 // It shows the state of each shard's open batch, which is the only one that
 // changes or asks it (S4): a batch that is given up takes its keys out again.
-// So it cannot serve views.
+// So it cannot serve views. A version that is written is its key's head, because
+// versions are written in the order of their revisions (see mvcc.Writer).
 //
 // A key is known by 96 bits of two hashes with secret seeds, not by its bytes:
 // of 2^90 comparisons of different keys one is expected to go wrong. It is one
@@ -106,6 +107,18 @@ func (h *heads) find(k headKey) (mvcc.Head, bool) {
 		Exists: true, ModRevision: mvcc.Revision(e.mod), CreateRevision: mvcc.Revision(e.create),
 		Version: e.version, Lease: e.lease, ValueBytes: int(e.valueBytes),
 	}, true
+}
+
+// isAt tells whether a key's head is known to be of the revision. It does not
+// count as a use.
+func (h *heads) isAt(k headKey, rev mvcc.Revision) bool {
+	h.resize.RLock()
+	defer h.resize.RUnlock()
+	b, lock := h.bucket(k)
+	lock.Lock()
+	defer lock.Unlock()
+	i := b.place(k)
+	return i >= 0 && b.heads[i].mod == uint64(rev)
 }
 
 // keep remembers a key's head. A key that does not exist is forgotten: it is

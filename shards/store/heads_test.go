@@ -1,8 +1,10 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"math"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -74,6 +76,50 @@ func TestHeadsAreThoseOfTheNewestVersions(t *testing.T) {
 		require.NoError(r, b.Close())
 		require.NoError(r, s.Close())
 	})
+}
+
+// A batch that is given up leaves nothing behind, though batches of other
+// shards take its memory as soon as it is free.
+func TestHeadsOfABatchThatIsGivenUp(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(vfs.NewMem())
+	cfg.HeadBytes = 16 << 20
+	s := openStore(t, cfg)
+	ctx, stop := context.WithCancel(t.Context())
+	var others sync.WaitGroup
+	for shard := range uint64(3) {
+		others.Go(func() {
+			for ctx.Err() == nil {
+				b := s.Shard(2 + shard).NewBatch()
+				for i := range 5000 {
+					if err := b.Namespace(1).PutVersion(fmt.Appendf(nil, "other-%d", i), 2, encodedPut(nil)); err != nil {
+						t.Errorf("put: %v", err)
+					}
+				}
+				if err := b.Close(); err != nil {
+					t.Errorf("close: %v", err)
+				}
+			}
+		})
+	}
+	sh := s.Shard(1)
+	const keys = 20_000
+	for range 5 {
+		b := sh.NewBatch()
+		for i := range keys {
+			require.NoError(t, b.Namespace(1).PutVersion(fmt.Appendf(nil, "key-%d", i), 2, encodedPut(nil)))
+		}
+		require.NoError(t, b.Close())
+		b = sh.NewBatch()
+		for i := range keys {
+			head, err := b.Namespace(1).Head(fmt.Appendf(nil, "key-%d", i))
+			require.NoError(t, err)
+			require.Zero(t, head)
+		}
+		require.NoError(t, b.Close())
+	}
+	stop()
+	others.Wait()
 }
 
 // A put of a key that is known reads nothing from storage.

@@ -215,7 +215,7 @@ func TestLeaseCommands(t *testing.T) {
 		{"lease grant soon", usage, "the TTL"},
 		{"kv put k v --lease 7", done, "revision 2"},
 		{"kv put k w --keep-lease", done, "revision 3"},
-		{"kv put k w --keep-lease --lease 7", failed, "lease"},
+		{"kv put k w --keep-lease --lease 7", usage, "lease"},
 		{"kv put k v --lease 99", notFound, "lease"},
 		{"kv get k -o json", done, `"lease":"7"`},
 		{"lease get 7 --keys", done, "of 1h0m0s\nk\n"},

@@ -69,15 +69,23 @@ func TestRefusedStarts(t *testing.T) {
 	node := process.Dev(t)
 	curlOf(node).put(t, "/v1/kv/k", "kept").ok(t)
 	identity := filepath.Join(node.DataDir, "identity.json")
-	refused := func(t *testing.T, dataDir, why string, flags ...string) {
+	start := func(t *testing.T, code int, dataDir, why string, flags ...string) {
 		t.Helper()
 		args := append([]string{
 			"dev", "--data-dir", dataDir, "--listen-api", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0", "--listen-etcd", "127.0.0.1:0",
 		}, flags...)
 		got := process.NewHome(t).Run(t, args...)
-		require.Equal(t, failed, got.Code, "%s%s", got.Stdout, got.Stderr)
+		require.Equal(t, code, got.Code, "%s%s", got.Stdout, got.Stderr)
 		require.Contains(t, got.Stderr, why)
 		require.NotContains(t, got.Stdout, "ready")
+	}
+	refused := func(t *testing.T, dataDir, why string, flags ...string) {
+		t.Helper()
+		start(t, failed, dataDir, why, flags...)
+	}
+	wrong := func(t *testing.T, why string, flags ...string) {
+		t.Helper()
+		start(t, usage, filepath.Join(t.TempDir(), "data"), why, flags...)
 	}
 	free := func() string { return filepath.Join(t.TempDir(), "data") }
 
@@ -90,14 +98,19 @@ func TestRefusedStarts(t *testing.T) {
 		refused(t, free(), "--listen-ops", "--listen-ops", taken.Addr().String())
 	})
 	t.Run("open to others", func(t *testing.T) {
-		refused(t, free(), "use a loopback address", "--listen-api", "0.0.0.0:0")
-		refused(t, free(), "use a loopback address", "--listen-ops", ":0")
-		refused(t, free(), "use a loopback address", "--listen-api", "192.0.2.1:7700")
+		wrong(t, "use a loopback address", "--listen-api", "0.0.0.0:0")
+		wrong(t, "use a loopback address", "--listen-ops", ":0")
+		wrong(t, "use a loopback address", "--listen-api", "192.0.2.1:7700")
 	})
-	t.Run("shards", func(t *testing.T) { refused(t, free(), "--data-shards", "--data-shards", "0x1000") })
+	t.Run("shards", func(t *testing.T) { wrong(t, "--data-shards", "--data-shards", "0x1000") })
 	require.Equal(t, "kept", curlOf(node).get(t, "/v1/kv/k").ok(t).body, "the node was not disturbed")
 
 	node.Stop(t)
+	refused(t, node.DataDir, "its first start has fixed", "--data-shards", "7")
+	state, away := filepath.Join(node.DataDir, "state"), filepath.Join(t.TempDir(), "state")
+	require.NoError(t, os.Rename(state, away))
+	refused(t, node.DataDir, "the state is missing")
+	require.NoError(t, os.Rename(away, state))
 	written, err := os.ReadFile(identity)
 	require.NoError(t, err)
 	for name, tt := range map[string]struct{ text, why string }{
