@@ -159,6 +159,7 @@ func (n *Node) startShards(ctx context.Context) (func() error, error) {
 		return nil, err
 	}
 	n.host = host
+	n.metrics.MustRegister(newStoreCollector(n.store.Metrics, n.dir.Path(), host.ReadOnly))
 	stop := func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()

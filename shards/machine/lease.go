@@ -22,7 +22,7 @@ const (
 	// LeaseKeysMax is from how many attached keys on a lease takes no more. One
 	// transaction may pass it. It bounds the work of ending the lease, which is
 	// one command's.
-	LeaseKeysMax = 100_000
+	LeaseKeysMax = 10_000
 
 	// leaseGraceMS is what a lease gets beyond its TTL. Its deadline is told by
 	// the clock of the entry that granted or renewed it, but a holder may count
