@@ -26,10 +26,10 @@ func TestStoreCollector(t *testing.T) {
 		return values
 	}
 	values := gathered()
-	require.Equal(t, 7.0, values["flotilla_store_disk_bytes"])
-	require.Equal(t, 3.0, values["flotilla_store_write_stalls_total"])
+	require.Equal(t, 7, int(values["flotilla_store_disk_bytes"]))
+	require.Equal(t, 3, int(values["flotilla_store_write_stalls_total"]))
 	require.Positive(t, values["flotilla_disk_free_bytes"])
 	require.Zero(t, values["flotilla_node_read_only"])
 	readOnly = true
-	require.Equal(t, 1.0, gathered()["flotilla_node_read_only"])
+	require.Equal(t, 1, int(gathered()["flotilla_node_read_only"]))
 }
