@@ -16,12 +16,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -122,11 +120,7 @@ func codeOf(err error) string {
 
 // recovering turns a panic into an error: one request cannot end the others.
 func (h *Handler) recovering(w http.ResponseWriter, r *http.Request) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
+	defer intercept.Recovered(&err)
 	return h.serve(w, r)
 }
 
