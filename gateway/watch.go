@@ -66,8 +66,12 @@ func (h *watchHandler) Watch(ctx context.Context, stream *connect.BidiStream[flo
 }
 
 // receiveWatches carries out requests until there are no more.
-func receiveWatches(ctx context.Context, receive func() (*flotillav1.WatchRequest, error), watches *route.Watches) error {
+func receiveWatches(ctx context.Context, receive func() (*flotillav1.WatchRequest, error), watches *route.Watches) (err error) {
+	defer intercept.Recovered(&err)
 	for {
+		if err := watches.Room(ctx); err != nil {
+			return err
+		}
 		message, err := receive()
 		if err != nil {
 			return err

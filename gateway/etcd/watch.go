@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/gateway/route"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
@@ -88,8 +89,12 @@ func watchEnd(err error) error {
 
 // receive carries out what the caller asks, until it asks no more. What is
 // asked without a meaning is passed over, as in etcd.
-func (w *watchStream) receive(ctx context.Context) error {
+func (w *watchStream) receive(ctx context.Context) (err error) {
+	defer intercept.Recovered(&err)
 	for {
+		if err := w.watches.Room(ctx); err != nil {
+			return err
+		}
 		r, err := w.grpc.Recv()
 		if err != nil {
 			return err

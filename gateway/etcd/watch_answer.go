@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/shards/watch"
@@ -21,10 +22,10 @@ import (
 const noWatch = -1
 
 // send sends what the watches have to tell until the stream ends.
-func (w *watchStream) send(ctx context.Context) error {
+func (w *watchStream) send(ctx context.Context) (err error) {
+	defer intercept.Recovered(&err)
 	var answers []watch.Answer
 	for {
-		var err error
 		if answers, err = w.watches.Next(ctx, answers[:0]); err != nil {
 			return err
 		}

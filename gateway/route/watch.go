@@ -15,6 +15,7 @@ import (
 //	watches := kv.NewWatches(watch.StreamConfig{StillValid: ...})
 //	defer watches.Close()
 //	// one goroutine, as requests come in; the answers keep their order:
+//	err := watches.Room(ctx) // before each
 //	watches.Create(ctx, &flotillav1.WatchCreate{...})
 //	watches.Cancel(id)
 //	watches.Progress(id) // 0 is all
@@ -106,6 +107,10 @@ func specOf(req *flotillav1.WatchCreate, limits *tenancy.Limits) (watch.Spec, er
 // Refuse answers a request to create a watch with an error, in its place among
 // the answers: for what a front door itself cannot do.
 func (w *Watches) Refuse(id int64, err error) { w.stream.Refuse(id, err) }
+
+// Room waits until one more request may be carried out: see watch.Stream. Front
+// doors call it before they read each, if they read many.
+func (w *Watches) Room(ctx context.Context) error { return w.stream.Room(ctx) }
 
 // Cancel ends a watch. It is answered with Canceled; if there is no such watch,
 // with watch.ErrWatchNotFound.

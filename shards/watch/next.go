@@ -14,7 +14,7 @@ var errStreamClosed = errors.New("the stream of watches is closed")
 const (
 	// answersMax bounds the answers that one call of Next gives, and
 	// nextBytesMax their bytes.
-	answersMax   = 256
+	answersMax   = 64
 	nextBytesMax = 1 << 20
 )
 
@@ -175,7 +175,9 @@ const answersKept = 64
 
 // giveAnswers moves the answers that are there to dst. It needs mu.
 func (s *Stream) giveAnswers(dst []Answer) []Answer {
-	dst = append(dst, s.answers...)
+	if dst = append(dst, s.answers...); len(s.answers) > 0 {
+		s.makeRoom()
+	}
 	clear(s.answers)
 	if s.answers = s.answers[:0]; cap(s.answers) > answersKept {
 		s.answers = nil

@@ -80,8 +80,8 @@ func (w *watcher) asked() bool { return w.progressAt != 0 || w.all == allWaiting
 // each has given out all that happened before; then no older event follows.
 func (s *Stream) ProgressAll() {
 	s.mu.Lock()
-	if s.all.running {
-		s.all.again = true
+	if s.all.running || s.ended != nil {
+		s.all.again = s.all.running
 		s.mu.Unlock()
 		return
 	}

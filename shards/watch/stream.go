@@ -42,6 +42,8 @@ type Stream struct {
 	cfg StreamConfig
 	// wake holds a token when Next may have something to do.
 	wake chan struct{}
+	// room holds a token when Room may have room.
+	room chan struct{}
 	// The timers of notices of progress, and of the credential; nil if they are
 	// not needed. Next alone uses them.
 	timer, validity *time.Timer
@@ -59,7 +61,7 @@ type Stream struct {
 
 // NewStream makes a stream, which must be closed.
 func NewStream(cfg StreamConfig) *Stream {
-	s := &Stream{cfg: cfg.withDefaults(), wake: make(chan struct{}, 1), watches: make(map[int64]*watcher)}
+	s := &Stream{cfg: cfg.withDefaults(), wake: make(chan struct{}, 1), room: make(chan struct{}, 1), watches: make(map[int64]*watcher)}
 	if cfg.FromZero {
 		s.lastID = -1
 	}
@@ -189,9 +191,13 @@ func (s *Stream) Cancel(id int64) {
 	}
 }
 
+// answer answers a request, unless the stream has ended.
 func (s *Stream) answer(a Answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended != nil {
+		return
+	}
 	s.answers = append(s.answers, a)
 	s.signal()
 }
@@ -247,6 +253,7 @@ func (s *Stream) End(err error) {
 		s.end(w, err)
 	}
 	s.signal()
+	s.makeRoom()
 	s.mu.Unlock()
 	for _, w := range ended {
 		w.leave()

@@ -13,7 +13,6 @@ import (
 	"io"
 	"math/big"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -296,87 +295,6 @@ func (rawCodec) Unmarshal(data []byte, v any) error {
 }
 
 func (rawCodec) Name() string { return "proto" }
-
-// TestEtcdWatchThatIsNotRead leaves a watch unread while much is written. The
-// stream is ended, such that a client begins it again; others are not held up,
-// and memory stays bounded.
-func TestEtcdWatchThatIsNotRead(t *testing.T) {
-	t.Parallel()
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	started, ended := make(chan *node.Node, 1), make(chan error, 1)
-	cfg := node.Config{
-		DataDir: filepath.Join(t.TempDir(), "data"), ListenAPI: "127.0.0.1:0", ListenOps: "127.0.0.1:0", ListenEtcd: "127.0.0.1:0",
-	}
-	cfg.Etcd.WatchStallMax = 2 * time.Second
-	var secret string
-	go func() {
-		ended <- node.Run(ctx, cfg, func(ctx context.Context, n *node.Node) error {
-			client, err := createTenant(ctx, n, "slow")
-			if err != nil {
-				return err
-			}
-			if err := client.CreateNamespaces(ctx, "default"); err != nil {
-				return err
-			}
-			_, secret, err = client.CreateAPIKey(ctx, "reader")
-			started <- n
-			return errors.Join(err, client.Close())
-		})
-	}()
-	n := <-started
-	t.Cleanup(func() {
-		stop()
-		require.NoError(t, <-ended)
-	})
-	conn, slow := dialEtcd(t, n.EtcdURL()), dialEtcd(t, n.EtcdURL())
-	token := withToken(t.Context(), "token", secret)
-	all := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{
-		CreateRequest: &pb.WatchCreateRequest{Key: []byte{0}, RangeEnd: []byte{0}, StartRevision: 2},
-	}}
-	unread, err := pb.NewWatchClient(slow).Watch(token)
-	require.NoError(t, err)
-	require.NoError(t, unread.Send(all))
-	kv := pb.NewKVClient(conn)
-	const writes, valueBytes = 200, 256 << 10 // 50 MiB
-	for range writes {
-		_, err := kv.Put(token, &pb.PutRequest{Key: []byte("k"), Value: make([]byte, valueBytes)})
-		require.NoError(t, err)
-	}
-	read, err := pb.NewWatchClient(conn).Watch(token)
-	require.NoError(t, err)
-	require.NoError(t, read.Send(all))
-	for events := 0; events < writes; {
-		answer, err := read.Recv()
-		require.NoError(t, err)
-		events += len(answer.GetEvents())
-	}
-	require.Eventually(t, func() bool { return openStreams(t, n.OpsURL()) == "1" }, 20*time.Second, 20*time.Millisecond,
-		"the stream that is not read is still open")
-	events := 0
-	for {
-		answer, err := unread.Recv()
-		if err != nil {
-			require.Equal(t, codes.Unavailable, status.Code(err), "clients begin again what is unavailable")
-			break
-		}
-		events += len(answer.GetEvents())
-	}
-	require.Less(t, events, writes/2)
-}
-
-// openStreams is the number of open streams of watches, from the metrics.
-func openStreams(t *testing.T, opsURL string) string {
-	t.Helper()
-	response, err := http.Get(opsURL + "/metrics")
-	require.NoError(t, err)
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	_, rest, ok := strings.Cut(string(body), `flotilla_etcd_open_streams{procedure="/etcdserverpb.Watch/Watch"} `)
-	require.True(t, ok)
-	count, _, _ := strings.Cut(rest, "\n")
-	return count
-}
 
 // TestEtcdCertificates lets clients in by their certificates.
 func TestEtcdCertificates(t *testing.T) {
