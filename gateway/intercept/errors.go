@@ -33,15 +33,6 @@ func recovering() layer {
 	}
 }
 
-// Recovered, when it is deferred, turns a panic into the error of the function
-// that panicked. All front doors use it, also in the goroutines that a stream
-// has besides its own: a panic there would end the node.
-func Recovered(err *error) {
-	if r := recover(); r != nil {
-		*err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
-	}
-}
-
 // deadline gives every unary RPC a deadline, no later than the latest. Streams
 // live as long as their caller; their operations have deadlines of their own.
 func deadline(standard, latest time.Duration) layer {
