@@ -23,6 +23,8 @@ type caller struct {
 	principal *tenancy.Principal
 	namespace string
 	place     catalog.Route
+	// answer is what the answer of a unary request has of the tenant's budget.
+	answer hold
 }
 
 type callerKey struct{}
@@ -39,6 +41,8 @@ func callerFrom(ctx context.Context) *caller {
 type Anonymous struct {
 	Tenant    tenancy.TenantID
 	Namespace string
+	// Permissions are what they may do. Default everything.
+	Permissions tenancy.Permissions
 }
 
 // door finds out who calls.
@@ -47,6 +51,7 @@ type door struct {
 	kv        *route.KV
 	anonymous *Anonymous
 	limits    tenancy.Limits
+	answers   *budget
 }
 
 // enter returns a context with the caller in it.
@@ -60,8 +65,13 @@ func (d *door) enter(ctx context.Context) (context.Context, *caller, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &caller{principal: principal, namespace: namespace, place: place}
+	c := &caller{principal: principal, namespace: namespace, place: place, answer: d.newHold(principal)}
 	return context.WithValue(ctx, callerKey{}, c), c, nil
+}
+
+// newHold is a hold of the principal's tenant that has nothing yet.
+func (d *door) newHold(principal *tenancy.Principal) hold {
+	return hold{budget: d.answers, tenant: principal.Tenant}
 }
 
 // identify takes the first that there is: a token, a certificate of the client,
@@ -83,8 +93,12 @@ func (d *door) identify(ctx context.Context) (*tenancy.Principal, string, error)
 		return d.vouched(ctx, name)
 	}
 	if d.anonymous != nil && isLoopback(p.Addr) {
+		permissions := d.anonymous.Permissions
+		if permissions == nil {
+			permissions = tenancy.FullAccess()
+		}
 		return &tenancy.Principal{
-			Tenant: d.anonymous.Tenant, Permissions: tenancy.FullAccess(), Limits: d.limits,
+			Tenant: d.anonymous.Tenant, Permissions: permissions, Limits: d.limits,
 		}, d.anonymous.Namespace, nil
 	}
 	return nil, "", rpctypes.ErrGRPCUserEmpty

@@ -10,15 +10,19 @@ import (
 // watches are told the same events, which are encoded once and not copied.
 type encodedMessage struct{ head, events []byte }
 
-// codec sends encoded messages as they are, and all others as grpc does.
+// codec sends encoded messages as they are, notices when messages that count in
+// a budget were written, and does all else as grpc does.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }
 
 // Marshal implements encoding.CodecV2.
 func (c codec) Marshal(message any) (mem.BufferSlice, error) {
-	if encoded, ok := message.(encodedMessage); ok {
-		return mem.BufferSlice{mem.SliceBuffer(encoded.head), mem.SliceBuffer(encoded.events)}, nil
+	switch m := message.(type) {
+	case encodedMessage:
+		return mem.BufferSlice{mem.SliceBuffer(m.head), mem.SliceBuffer(m.events)}, nil
+	case heldMessage:
+		return m.encode()
 	}
 	return c.CodecV2.Marshal(message)
 }

@@ -34,10 +34,12 @@ func electionService() *grpc.ServiceDesc {
 				if err := stream.RecvMsg(request); err != nil {
 					return err
 				}
-				//nolint:forcetypeassert,errcheck // it was registered as such
-				return withoutCode(srv.(*electionServer).observe(stream.Context(), request, func(r *v3electionpb.LeaderResponse) error {
-					return stream.SendMsg(r)
-				}))
+				server := srv.(*electionServer) //nolint:forcetypeassert,errcheck // it was registered as such
+				return server.queues.guard("the election", func(g *guard) error {
+					return withoutCode(server.observe(stream.Context(), request, func(r *v3electionpb.LeaderResponse) error {
+						return g.send(stream, r)
+					}))
+				})
 			},
 		}},
 	}

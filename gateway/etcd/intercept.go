@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/shards"
@@ -27,12 +28,24 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 
 func (s *Server) answer(ctx context.Context, req any, method string, handler grpc.UnaryHandler) (response any, err error) {
 	defer intercept.Recovered(&err)
-	if !isPublic(method) {
-		if ctx, err = s.enter(ctx); err != nil {
-			return nil, err
-		}
+	if isPublic(method) {
+		return handler(ctx, req)
 	}
-	return handler(ctx, req)
+	if ctx, err = s.enter(ctx); err != nil {
+		return nil, err
+	}
+	hold := &callerFrom(ctx).answer
+	defer hold.release()
+	if response, err = handler(ctx, req); err != nil {
+		return nil, err
+	}
+	if err := hold.resize(answerBytes(response)); err != nil {
+		return nil, err
+	}
+	if hold.bytes == 0 {
+		return response, nil
+	}
+	return hold.attach(response.(proto.Message)), nil //nolint:forcetypeassert,errcheck // only such are large
 }
 
 // stream is all that runs around a stream.

@@ -22,7 +22,8 @@ func (s *kvServer) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResp
 	if err := checkRange(r); err != nil {
 		return nil, err
 	}
-	return s.readRange(ctx, callerFrom(ctx), r)
+	c := callerFrom(ctx)
+	return s.readRange(ctx, c, r, &c.answer)
 }
 
 // RangeStream implements KV.
@@ -30,7 +31,11 @@ func (s *kvServer) RangeStream(r *pb.RangeRequest, stream grpc.ServerStreamingSe
 	if err := checkRangeStream(r); err != nil {
 		return err
 	}
-	return s.streamRange(stream.Context(), callerFrom(stream.Context()), r, stream.Send)
+	return s.guard("the range", func(g *guard) error {
+		return s.streamRange(stream.Context(), callerFrom(stream.Context()), r, func(part *pb.RangeStreamResponse, hold *hold) error {
+			return g.send(stream, hold.attach(part))
+		})
+	})
 }
 
 // Put implements KV.

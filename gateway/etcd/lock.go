@@ -59,7 +59,7 @@ func (s *lockServer) acquire(ctx context.Context, r *v3lockpb.LockRequest) (*v3l
 		_, _ = s.queues.kv().DeleteRange(context.WithoutCancel(ctx), &pb.DeleteRangeRequest{Key: p.key})
 		return nil, err
 	}
-	held, err := s.queues.kv().Range(ctx, &pb.RangeRequest{Key: p.key, KeysOnly: true})
+	held, err := s.queues.read(ctx, &pb.RangeRequest{Key: p.key, KeysOnly: true})
 	if err != nil {
 		return nil, err
 	}

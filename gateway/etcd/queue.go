@@ -88,10 +88,18 @@ func putOperation(put *pb.PutRequest) *pb.RequestOp {
 	return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put}}
 }
 
+// read reads keys that are not sent to the caller.
+func (q queues) read(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+	c := callerFrom(ctx)
+	hold := q.door.newHold(c.principal)
+	defer hold.release()
+	return q.readRange(ctx, c, r, &hold)
+}
+
 // wait returns when no key before the place is left.
 func (q queues) wait(ctx context.Context, p *place) error {
 	for {
-		before, err := q.kv().Range(ctx, &pb.RangeRequest{
+		before, err := q.read(ctx, &pb.RangeRequest{
 			Key: p.prefix, RangeEnd: prefixEnd(p.prefix), MaxCreateRevision: p.revision - 1, KeysOnly: true,
 			SortTarget: pb.RangeRequest_CREATE, SortOrder: pb.RangeRequest_DESCEND, Limit: 1,
 		})
@@ -114,7 +122,7 @@ func prefixEnd(prefix []byte) []byte {
 // first is the first key of a queue, nil if it is empty.
 func (q queues) first(ctx context.Context, name []byte) (*mvccpb.KeyValue, *pb.ResponseHeader, error) {
 	prefix := queuePrefix(name)
-	response, err := q.kv().Range(ctx, &pb.RangeRequest{
+	response, err := q.read(ctx, &pb.RangeRequest{
 		Key: prefix, RangeEnd: prefixEnd(prefix),
 		SortTarget: pb.RangeRequest_CREATE, SortOrder: pb.RangeRequest_ASCEND, Limit: 1,
 	})

@@ -25,12 +25,13 @@ const (
 )
 
 // readRange answers a range as etcd does: whole, however many reads that takes.
-func (s *Server) readRange(ctx context.Context, c *caller, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+// What was gathered is in the hold.
+func (s *Server) readRange(ctx context.Context, c *caller, r *pb.RangeRequest, hold *hold) (*pb.RangeResponse, error) {
 	if isPoint(r) {
 		return s.readPoint(ctx, c, r)
 	}
 	for attempt := 1; ; attempt++ {
-		response, err := s.readPages(ctx, c, r)
+		response, err := s.readPages(ctx, c, r, hold)
 		if as[*mvcc.CompactedError](err) && r.GetRevision() <= 0 && attempt < restartsMax {
 			continue
 		}
@@ -66,10 +67,10 @@ func pointResponse(r *pb.RangeRequest, got *flotillav1.GetResponse) *pb.RangeRes
 }
 
 // readPages reads a range page by page at one revision.
-func (s *Server) readPages(ctx context.Context, c *caller, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+func (s *Server) readPages(ctx context.Context, c *caller, r *pb.RangeRequest, hold *hold) (*pb.RangeResponse, error) {
 	plan := planRange(r)
 	if !plan.sorted {
-		response, err := s.gather(ctx, c, r, plan)
+		response, err := s.gather(ctx, c, plan, &gathering{request: r, hold: hold})
 		bareKeys(response.GetKvs(), r)
 		return response, err
 	}
@@ -81,7 +82,11 @@ func (s *Server) readPages(ctx context.Context, c *caller, r *pb.RangeRequest) (
 		plan.request.Limit = 0
 		plan.request.CountTotal = hasFilters(r)
 	}
-	response, err := s.gather(ctx, c, r, plan)
+	most := 0
+	if r.GetLimit() > 0 && !plan.limitFirst {
+		most = int(min(r.GetLimit(), math.MaxInt32))
+	}
+	response, err := s.gather(ctx, c, plan, &gathering{request: r, hold: hold, keysMax: most})
 	if err != nil {
 		return nil, err
 	}
@@ -90,35 +95,54 @@ func (s *Server) readPages(ctx context.Context, c *caller, r *pb.RangeRequest) (
 	return response, nil
 }
 
+// gathering is the keys of an answer that takes several reads.
+type gathering struct {
+	request *pb.RangeRequest
+	hold    *hold
+	// keysMax is how many keys of the request's order are needed, 0 for all.
+	keysMax int
+	kvs     []*mvccpb.KeyValue
+	bytes   int
+	// cut says that keys were left out for keysMax.
+	cut bool
+}
+
+// add adds a page, which follows those before in key order.
+func (g *gathering) add(page []*flotillav1.KeyValue) error {
+	g.kvs = appendKeyValues(g.kvs, page)
+	g.bytes += keyValuesBytes(g.kvs[len(g.kvs)-len(page):])
+	if g.keysMax > 0 && len(g.kvs)/2 >= g.keysMax {
+		sortKeys(g.kvs, g.request)
+		clear(g.kvs[g.keysMax:])
+		g.kvs, g.cut = g.kvs[:g.keysMax], true
+		g.bytes = keyValuesBytes(g.kvs)
+	}
+	if g.bytes > answerBytesMax {
+		return errAnswerTooLarge
+	}
+	return g.hold.resize(g.bytes)
+}
+
 // gather reads what a plan asks for.
-func (s *Server) gather(ctx context.Context, c *caller, r *pb.RangeRequest, plan rangePlan) (*pb.RangeResponse, error) {
+func (s *Server) gather(ctx context.Context, c *caller, plan rangePlan, g *gathering) (*pb.RangeResponse, error) {
 	response := new(pb.RangeResponse)
-	gathered := 0
-	first := true
 	plan.request.Namespace = c.namespace
-	counted := plan.request.GetCountTotal() || r.GetCountOnly()
+	counted := plan.request.GetCountTotal() || g.request.GetCountOnly()
 	err := s.kv.Pages(ctx, plan.request, func(page *flotillav1.RangeResponse) error {
-		if first {
+		if response.GetHeader() == nil {
 			response.Header = s.header(c, page.GetRevision())
 			response.Count = int64(page.GetCount())
-			first = false
 		}
-		for _, kv := range page.GetKvs() {
-			gathered += len(kv.GetKey()) + len(kv.GetValue()) + mvcc.AnswerKeyBytes
+		if !counted {
+			response.Count += int64(len(page.GetKvs()))
 		}
-		if gathered > answerBytesMax {
-			return errAnswerTooLarge
-		}
-		response.Kvs = appendKeyValues(response.Kvs, page.GetKvs())
 		response.More = page.GetMore()
-		return nil
+		return g.add(page.GetKvs())
 	})
 	if err != nil {
 		return nil, err
 	}
-	if !counted {
-		response.Count = int64(len(response.GetKvs()))
-	}
+	response.Kvs, response.More = g.kvs, response.GetMore() || g.cut
 	return response, nil
 }
 
@@ -226,9 +250,17 @@ func bareKeys(kvs []*mvccpb.KeyValue, r *pb.RangeRequest) {
 	}
 }
 
-// streamRange answers a range in parts; the last one has the header and the
-// count.
-func (s *Server) streamRange(ctx context.Context, c *caller, r *pb.RangeRequest, send func(*pb.RangeStreamResponse) error) error {
+// streamRange answers a range in parts, each with a hold of its own; the last
+// one has the header and the count.
+func (s *Server) streamRange(ctx context.Context, c *caller, r *pb.RangeRequest, sendPart func(*pb.RangeStreamResponse, *hold) error) error {
+	hold := s.door.newHold(c.principal)
+	defer hold.release()
+	send := func(part *pb.RangeResponse) error {
+		if err := hold.resize(answerBytes(part)); err != nil {
+			return err
+		}
+		return sendPart(&pb.RangeStreamResponse{RangeResponse: part}, &hold)
+	}
 	plan := planRange(r)
 	plan.request.Namespace = c.namespace
 	plan.request.SortTarget = flotillav1.SortTarget_SORT_TARGET_KEY
@@ -237,7 +269,7 @@ func (s *Server) streamRange(ctx context.Context, c *caller, r *pb.RangeRequest,
 	err := s.kv.Pages(ctx, plan.request, func(page *flotillav1.RangeResponse) error {
 		if last.GetHeader() == nil {
 			last.Header, last.Count = s.header(c, page.GetRevision()), int64(page.GetCount())
-		} else if err := send(&pb.RangeStreamResponse{RangeResponse: &pb.RangeResponse{Kvs: last.GetKvs()}}); err != nil {
+		} else if err := send(&pb.RangeResponse{Kvs: last.GetKvs()}); err != nil {
 			return err
 		}
 		last.Kvs, last.More = appendKeyValues(nil, page.GetKvs()), page.GetMore()
@@ -253,5 +285,5 @@ func (s *Server) streamRange(ctx context.Context, c *caller, r *pb.RangeRequest,
 	if last.GetHeader() == nil {
 		return errors.New("a range was answered with nothing")
 	}
-	return send(&pb.RangeStreamResponse{RangeResponse: last})
+	return send(last)
 }

@@ -39,12 +39,18 @@ type Config struct {
 	// ProgressInterval is how often an idle watch that asks for it is told the
 	// revision. Default 10 min; at least 100 ms.
 	ProgressInterval time.Duration
-	// WatchStallMax is how long an answer of a watch may be on its way before
-	// the stream is ended, which frees what it holds. Default 1 min.
+	// WatchStallMax is how long an answer of a watch, or of another stream that
+	// may be large or silent for long, may be on its way before the stream is
+	// ended, which frees what it holds. Default 1 min.
 	WatchStallMax time.Duration
-	// StreamsMax bounds the streams of one connection. Default 2^32-1, as in
-	// etcd.
+	// StreamsMax bounds the requests and streams of one connection that are
+	// open at the same time; clients keep more back by themselves. Default
+	// 10,000. etcd has no bound, and so none for what they hold.
 	StreamsMax uint32
+	// TenantAnswerBytesMax bounds the answers of one tenant that this node
+	// gathers or keeps until they are taken, of more than 32 KiB each; more are
+	// refused. Default 256 MiB, which is two of the largest.
+	TenantAnswerBytesMax int
 	// TLS encrypts the port if it is set. Clients with a verified certificate
 	// need no password.
 	TLS *tls.Config
@@ -60,7 +66,8 @@ func (c Config) withDefaults() Config {
 	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 3<<19)
 	c.ProgressInterval = max(cmp.Or(c.ProgressInterval, 10*time.Minute), 100*time.Millisecond)
 	c.WatchStallMax = cmp.Or(c.WatchStallMax, time.Minute)
-	c.StreamsMax = cmp.Or(c.StreamsMax, math.MaxUint32)
+	c.TenantAnswerBytesMax = cmp.Or(c.TenantAnswerBytesMax, 2*answerBytesMax)
+	c.StreamsMax = cmp.Or(c.StreamsMax, 10_000)
 	return c
 }
 
@@ -82,17 +89,16 @@ const (
 
 // A Server serves the etcd v3 API.
 type Server struct {
-	cfg      Config
-	kv       *route.KV
-	node     Node
-	door     *door
-	identity identity
-	metrics  *metrics
-	log      *slog.Logger
-	grpc     *grpc.Server
-	health   *health.Server
-	// snapshots holds a token for each snapshot that is made.
-	snapshots chan struct{}
+	cfg       Config
+	kv        *route.KV
+	node      Node
+	door      *door
+	identity  identity
+	metrics   *metrics
+	log       *slog.Logger
+	grpc      *grpc.Server
+	health    *health.Server
+	snapshots *snapshots
 	// stopping ends the streams and waits that would not end by themselves.
 	stopping chan struct{}
 }
@@ -104,10 +110,10 @@ func New(cfg Config, kv *route.KV, node Node, keys intercept.Keys, reg prometheu
 		cfg: cfg, kv: kv, node: node, log: log, identity: newIdentity(cfg.ClusterID, cfg.NodeID),
 		door: &door{
 			auth: intercept.NewAuthenticator(keys, cfg.Limits), kv: kv,
-			anonymous: cfg.Anonymous, limits: cfg.Limits,
+			anonymous: cfg.Anonymous, limits: cfg.Limits, answers: newBudget(cfg.TenantAnswerBytesMax),
 		},
 		metrics: newMetrics(reg), stopping: make(chan struct{}),
-		snapshots: make(chan struct{}, snapshotsMax),
+		snapshots: newSnapshots(),
 	}
 	if err := removeSnapshots(cfg.TempDir); err != nil {
 		log.Warn("what is left of snapshots was not removed", "err", err)

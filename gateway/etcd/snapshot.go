@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	bolt "go.etcd.io/bbolt"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -15,38 +16,87 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/tenancy"
 )
 
 const (
 	// snapshotPattern names the files of snapshots that are made ready.
 	snapshotPattern = "etcd-snapshot-*.db"
 	// snapshotsMax bounds the snapshots that a node makes at the same time:
-	// each takes disk, and reads a whole namespace.
+	// each reads a whole namespace. More wait for their turn.
 	snapshotsMax = 2
 	// snapshotPartBytes is how much of a snapshot is sent at once.
 	snapshotPartBytes = 64 << 10
 )
+
+// snapshots are those on their way: one of a tenant at a time, from its making
+// until its last part was sent, because it takes disk for so long.
+type snapshots struct {
+	// making holds a token for each that is made.
+	making chan struct{}
+
+	mu   sync.Mutex
+	busy map[tenancy.TenantID]struct{}
+}
+
+func newSnapshots() *snapshots {
+	return &snapshots{making: make(chan struct{}, snapshotsMax), busy: make(map[tenancy.TenantID]struct{})}
+}
+
+// begin begins a snapshot of a tenant, or refuses with etcd's "too many
+// requests". It lasts until done is called.
+func (s *snapshots) begin(tenant tenancy.TenantID) (done func(), _ error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.busy[tenant]; ok {
+		return nil, rpctypes.ErrGRPCRequestTooManyRequests
+	}
+	s.busy[tenant] = struct{}{}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.busy, tenant)
+	}, nil
+}
 
 // Snapshot implements Maintenance: the namespace at its newest revision, as a
 // database file of etcd followed by its SHA-256. It holds the keys that exist
 // and the leases, and no history: an etcd that is restored from it is compacted
 // at that revision.
 func (s *maintenanceServer) Snapshot(_ *pb.SnapshotRequest, stream grpc.ServerStreamingServer[pb.SnapshotResponse]) error {
-	select {
-	case s.snapshots <- struct{}{}:
-		defer func() { <-s.snapshots }()
-	default:
-		return rpctypes.ErrGRPCRequestTooManyRequests
+	return s.guard("the snapshot", func(g *guard) error { return s.snapshot(stream, g) })
+}
+
+func (s *maintenanceServer) snapshot(stream grpc.ServerStreamingServer[pb.SnapshotResponse], g *guard) error {
+	ctx := stream.Context()
+	c := callerFrom(ctx)
+	done, err := s.snapshots.begin(c.principal.Tenant)
+	if err != nil {
+		return err
 	}
-	if s.node.ReadOnly() {
-		return shards.ErrDiskFull
-	}
-	file, revision, err := s.makeSnapshot(stream.Context(), callerFrom(stream.Context()))
+	defer done()
+	file, revision, err := s.awaitSnapshot(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	return s.sendSnapshot(stream, file, revision)
+	return s.sendSnapshot(file, s.header(c, revision), func(part *pb.SnapshotResponse) error { return g.send(stream, part) })
+}
+
+// awaitSnapshot makes a snapshot when it is its turn.
+func (s *maintenanceServer) awaitSnapshot(ctx context.Context, c *caller) (_ *os.File, revision uint64, err error) {
+	select {
+	case s.snapshots.making <- struct{}{}:
+		defer func() { <-s.snapshots.making }()
+	case <-s.stopping:
+		return nil, 0, shards.ErrStopping
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	}
+	if s.node.ReadOnly() {
+		return nil, 0, shards.ErrDiskFull
+	}
+	return s.makeSnapshot(ctx, c)
 }
 
 // makeSnapshot writes the database. Its file has no name any more.
@@ -76,12 +126,11 @@ func (s *maintenanceServer) makeSnapshot(ctx context.Context, c *caller) (_ *os.
 	return file, w.revision, nil
 }
 
-func (s *maintenanceServer) sendSnapshot(stream grpc.ServerStreamingServer[pb.SnapshotResponse], file *os.File, revision uint64) error {
+func (s *maintenanceServer) sendSnapshot(file *os.File, header *pb.ResponseHeader, send func(*pb.SnapshotResponse) error) error {
 	info, err := file.Stat()
 	if err != nil {
 		return fmt.Errorf("read a snapshot: %w", err)
 	}
-	header := s.header(callerFrom(stream.Context()), revision)
 	left, sum := info.Size(), sha256.New()
 	for left > 0 {
 		// Send keeps the part for a while, so each is a new one.
@@ -91,12 +140,12 @@ func (s *maintenanceServer) sendSnapshot(stream grpc.ServerStreamingServer[pb.Sn
 		}
 		left -= int64(len(part))
 		_, _ = sum.Write(part)
-		err := stream.Send(&pb.SnapshotResponse{Header: header, RemainingBytes: uint64(left), Blob: part, Version: storageVersion})
+		err := send(&pb.SnapshotResponse{Header: header, RemainingBytes: uint64(left), Blob: part, Version: storageVersion})
 		if err != nil {
 			return err
 		}
 	}
-	return stream.Send(&pb.SnapshotResponse{Header: header, Blob: sum.Sum(nil), Version: storageVersion})
+	return send(&pb.SnapshotResponse{Header: header, Blob: sum.Sum(nil), Version: storageVersion})
 }
 
 // removeSnapshots removes what a node left behind that ended while it made a

@@ -3,16 +3,14 @@ package etcd
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/flotillakv/flotilla/gateway/route"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
-	"github.com/flotillakv/flotilla/shards/mvcc"
 )
 
 // A database of etcd, as far as one is restored from it:
@@ -43,7 +41,7 @@ type snapshotWriter struct {
 	*Server
 	db     *bolt.DB
 	caller *caller
-	// revision is the one that is written; set by keys.
+	// revision is the one that is written; set by leases.
 	revision uint64
 }
 
@@ -59,20 +57,23 @@ func (w *snapshotWriter) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.keys(ctx); err != nil {
+	if err := w.leases(ctx); err != nil {
 		return err
 	}
-	if err := w.leases(ctx); err != nil {
+	if err := w.keys(ctx); err != nil {
 		return err
 	}
 	return w.meta()
 }
 
-// keys writes each page of keys in a transaction of the database of its own.
+// keys writes the keys at the revision at which the leases were read, so all
+// that have a lease have one of those. Each page is written in a transaction of
+// the database of its own.
 func (w *snapshotWriter) keys(ctx context.Context) error {
 	number := uint64(0)
-	return w.kv.Pages(ctx, &flotillav1.RangeRequest{Namespace: w.caller.namespace}, func(page *flotillav1.RangeResponse) error {
-		w.revision = page.GetReadRevision()
+	return w.kv.Pages(ctx, &flotillav1.RangeRequest{
+		Namespace: w.caller.namespace, Revision: w.revision,
+	}, func(page *flotillav1.RangeResponse) error {
 		return w.put(bucketKey, func(put func(key, value []byte) error) error {
 			for _, kv := range page.GetKvs() {
 				encoded, err := proto.Marshal(keyValue(kv))
@@ -90,37 +91,30 @@ func (w *snapshotWriter) keys(ctx context.Context) error {
 	})
 }
 
+// leasesAtOnce is how many leases are written in one transaction of the
+// database.
+const leasesAtOnce = 10_000
+
 func (w *snapshotWriter) leases(ctx context.Context) error {
-	var after int64
-	for {
-		page, err := route.Do[*flotillav1.ListLeasesResponse](ctx, w.kv, &flotillav1.ListLeasesRequest{
-			Namespace: w.caller.namespace, AfterId: after,
-		})
-		if err != nil {
-			return err
-		}
-		err = w.put(bucketLease, func(put func(key, value []byte) error) error {
-			for _, id := range page.GetIds() {
-				after = id
-				lease, err := route.Do[*flotillav1.GetLeaseResponse](ctx, w.kv, &flotillav1.GetLeaseRequest{
-					Namespace: w.caller.namespace, Id: id,
-				})
-				if errors.Is(err, mvcc.ErrLeaseNotFound) {
-					continue // it ended meanwhile
-				}
-				if err != nil {
-					return err
-				}
-				if err := put(uint64Bytes(uint64(id)), encodeLease(id, lease.GetGrantedTtl().GetSeconds())); err != nil {
+	leases, revision, err := w.kv.Leases(ctx, w.caller.namespace)
+	if err != nil {
+		return err
+	}
+	w.revision = revision
+	for some := range slices.Chunk(leases, leasesAtOnce) {
+		err := w.put(bucketLease, func(put func(key, value []byte) error) error {
+			for _, l := range some {
+				if err := put(uint64Bytes(uint64(l.ID)), encodeLease(l.ID, l.TTLSeconds)); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		if err != nil || !page.GetMore() {
+		if err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 func (w *snapshotWriter) meta() error {
