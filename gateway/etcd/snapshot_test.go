@@ -91,7 +91,7 @@ func checkLeases(t *testing.T, path string) (attached int) {
 	t.Helper()
 	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true})
 	require.NoError(t, err)
-	defer db.Close()
+	defer func() { require.NoError(t, db.Close()) }()
 	require.NoError(t, db.View(func(tx *bolt.Tx) error {
 		return tx.Bucket([]byte("key")).ForEach(func(_, encoded []byte) error {
 			kv := new(mvccpb.KeyValue)
