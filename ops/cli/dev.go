@@ -82,6 +82,7 @@ Every flag can also be set in the environment (FLOTILLA_LISTEN_API for
 	f.StringVar(&opts.config.ListenAPI, "listen-api", "127.0.0.1:7700", "address of the API; port 0 takes a free one")
 	f.StringVar(&opts.config.ListenOps, "listen-ops", "127.0.0.1:7703", "address of the operators' port")
 	f.StringVar(&opts.config.ListenEtcd, listenEtcdFlag, "127.0.0.1:2379", "address of the etcd v3 API; port 0 takes a free one, as does a default that is taken")
+	f.StringVar(&opts.config.AdvertiseEtcd, "advertise-etcd", "", "host:port under which clients reach the etcd v3 API (default where it listens, by the host's name if that is every address)")
 	f.DurationVar(&opts.config.Etcd.ProgressInterval, "etcd-watch-progress-interval", 10*time.Minute, "how often an idle etcd watch that asks for it is told the revision")
 	f.StringVar(&opts.config.EtcdTLS.CertFile, "etcd-cert-file", "", "certificate in PEM, which turns on TLS for the etcd v3 API")
 	f.StringVar(&opts.config.EtcdTLS.KeyFile, "etcd-key-file", "", "key of the certificate, in PEM")

@@ -25,6 +25,10 @@ type Config struct {
 	ListenOps string
 	// ListenEtcd is the address of the etcd v3 API. Default 127.0.0.1:2379.
 	ListenEtcd string
+	// AdvertiseEtcd is the host and port under which clients reach the etcd v3
+	// API. Default where it listens, with this host's name if that is every
+	// address.
+	AdvertiseEtcd string
 	// EtcdPortOptional takes a free port if the one of ListenEtcd is taken.
 	EtcdPortOptional bool
 	// EtcdTLS encrypts the etcd v3 API if its files are set.
@@ -63,7 +67,7 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("--data-dir is missing"))
 	}
 	errs = append(errs, checkAddress("--listen-api", c.ListenAPI), checkAddress("--listen-ops", c.ListenOps),
-		c.checkEtcdAddress(), c.EtcdTLS.validate())
+		c.checkEtcdAddress(), c.checkAdvertised(), c.EtcdTLS.validate())
 	if c.DataShards < 0 || c.DataShards > 64 {
 		errs = append(errs, fmt.Errorf("--data-shards is %d, and takes 1 to 64", c.DataShards))
 	}
@@ -77,6 +81,18 @@ func (c Config) checkEtcdAddress() error {
 	}
 	if _, _, err := net.SplitHostPort(c.ListenEtcd); err != nil {
 		return fmt.Errorf("--listen-etcd is %q, and takes host:port, such as 127.0.0.1:2379", c.ListenEtcd)
+	}
+	return nil
+}
+
+// checkAdvertised refuses what leads clients nowhere.
+func (c Config) checkAdvertised() error {
+	if c.AdvertiseEtcd == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(c.AdvertiseEtcd)
+	if ip := net.ParseIP(host); err != nil || host == "" || port == "" || ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("--advertise-etcd is %q, and takes host:port that clients can reach, such as n1.example.com:2379", c.AdvertiseEtcd)
 	}
 	return nil
 }

@@ -58,8 +58,21 @@ func (t EtcdTLS) config() (*tls.Config, error) {
 	return cfg, nil
 }
 
-// listenEtcd takes the port of the etcd v3 API, or another one if it may.
+// listenEtcd takes the port of the etcd v3 API, and finds out where clients
+// reach it.
 func (n *Node) listenEtcd(ctx context.Context) (net.Listener, error) {
+	listener, err := n.bindEtcd(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if n.etcdAddress, err = advertised(n.cfg.AdvertiseEtcd, listener.Addr(), os.Hostname); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return listener, nil
+}
+
+// bindEtcd takes the port, or another one if it may.
+func (n *Node) bindEtcd(ctx context.Context) (net.Listener, error) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", n.cfg.ListenEtcd)
 	if err == nil {
@@ -100,11 +113,38 @@ func (n *Node) serveEtcd(ctx context.Context) (func() error, error) {
 	}, nil
 }
 
-// EtcdURL is the address of the etcd v3 API as etcd's clients take it.
+// EtcdURL is the address of the etcd v3 API as etcd's clients take it, and as
+// MemberList tells it to them.
 func (n *Node) EtcdURL() string {
 	scheme := "http://"
 	if n.cfg.EtcdTLS.CertFile != "" {
 		scheme = "https://"
 	}
-	return scheme + n.etcd.Addr().String()
+	return scheme + n.etcdAddress
+}
+
+// advertised is the address under which others reach a listener: the one that
+// is set, with the listener's port in place of port 0, or else the listener's.
+// One that listens on every address of this host is reached by the host's name.
+func advertised(set string, listener net.Addr, hostname func() (string, error)) (string, error) {
+	host, port, err := net.SplitHostPort(listener.String())
+	if err != nil {
+		return "", err
+	}
+	if set != "" {
+		setHost, setPort, err := net.SplitHostPort(set)
+		if err != nil {
+			return "", err
+		}
+		if setPort != "0" {
+			port = setPort
+		}
+		return net.JoinHostPort(setHost, port), nil
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		if host, err = hostname(); err != nil {
+			return "", fmt.Errorf("find the name of this host, which --advertise-etcd would give: %w", err)
+		}
+	}
+	return net.JoinHostPort(host, port), nil
 }

@@ -45,6 +45,8 @@ type Node struct {
 	kv       *route.KV
 	api, ops net.Listener
 	etcd     net.Listener
+	// etcdAddress is where clients reach etcd.
+	etcdAddress string
 	server   *gateway.Server
 	started  time.Time
 	// serving is whether all parts run: before and after, the operators' port

@@ -89,3 +89,13 @@ func TestEtcdRefusals(t *testing.T) {
 	require.Len(t, members.GetMembers(), 1)
 	require.Equal(t, members.GetHeader().GetMemberId(), members.GetMembers()[0].GetID())
 }
+
+// TestEtcdAdvertised names the node by another name than its listener has.
+func TestEtcdAdvertised(t *testing.T) {
+	t.Parallel()
+	url := process.Dev(t, "--advertise-etcd", "localhost:0").Info.EtcdURL
+	require.Regexp(t, `^http://localhost:[1-9][0-9]*$`, url)
+	members, err := pb.NewClusterClient(dialEtcd(t, url)).MemberList(t.Context(), new(pb.MemberListRequest))
+	require.NoError(t, err)
+	require.Equal(t, []string{url}, members.GetMembers()[0].GetClientURLs())
+}
