@@ -25,6 +25,9 @@ type Limits struct {
 	LeasesMax int
 	// WatchesMax is the watches that are open on one node. Default 100,000.
 	WatchesMax int
+	// WatchStreamsMax is the streams that these watches are on, on one node: each
+	// takes memory while its caller is slow. Default 10,000.
+	WatchStreamsMax int
 }
 
 // WithDefaults returns the limits with a default for each that is not set.
@@ -43,6 +46,7 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.RangeKeysMax, 10_000)
 	set(&l.LeasesMax, 1_000_000)
 	set(&l.WatchesMax, 100_000)
+	set(&l.WatchStreamsMax, 10_000)
 	return l
 }
 
@@ -58,6 +62,7 @@ func (l Limits) Proto() *flotillav1.Limits {
 		RangeKeysMax:       uint64(l.RangeKeysMax),
 		LeasesMax:          uint64(l.LeasesMax),
 		WatchesMax:         uint64(l.WatchesMax),
+		WatchStreamsMax:    uint64(l.WatchStreamsMax),
 	}
 }
 

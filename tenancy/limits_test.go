@@ -21,6 +21,7 @@ func TestDefaultLimits(t *testing.T) {
 		RangeKeysMax:       10_000,
 		LeasesMax:          1_000_000,
 		WatchesMax:         100_000,
+		WatchStreamsMax:    10_000,
 	}
 	require.Equal(t, want, tenancy.Limits{}.WithDefaults())
 
@@ -35,7 +36,7 @@ func TestLimitsProto(t *testing.T) {
 	t.Parallel()
 	limits := tenancy.Limits{
 		KeyBytesMax: 1, ValueBytesMax: 2, RequestBytesMax: 3, TxnOperationsMax: 4,
-		BatchOperationsMax: 5, NamespacesMax: 6, RangeKeysMax: 7, LeasesMax: 8, WatchesMax: 9,
+		BatchOperationsMax: 5, NamespacesMax: 6, RangeKeysMax: 7, LeasesMax: 8, WatchesMax: 9, WatchStreamsMax: 10,
 	}
 	message := limits.Proto().ProtoReflect()
 	fields := message.Descriptor().Fields()
@@ -43,7 +44,7 @@ func TestLimitsProto(t *testing.T) {
 		field := fields.Get(i)
 		require.Equal(t, uint64(field.Number()), message.Get(field).Uint(), "%s", field.Name())
 	}
-	require.Equal(t, protoreflect.FieldNumber(9), fields.Get(fields.Len()-1).Number())
+	require.Equal(t, protoreflect.FieldNumber(10), fields.Get(fields.Len()-1).Number())
 }
 
 func TestLimitsChecks(t *testing.T) {

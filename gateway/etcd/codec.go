@@ -6,9 +6,9 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// encodedMessage is a message that was encoded before, in two parts: many
-// watches are told the same events, which are encoded once and not copied.
-type encodedMessage struct{ head, events []byte }
+// encodedMessage is a message that was encoded before, in parts: many watches
+// are told the same events, which are encoded once and not copied.
+type encodedMessage [][]byte
 
 // codec sends encoded messages as they are, notices when messages that count in
 // a budget were written, and does all else as grpc does.
@@ -20,7 +20,11 @@ func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }
 func (c codec) Marshal(message any) (mem.BufferSlice, error) {
 	switch m := message.(type) {
 	case encodedMessage:
-		return mem.BufferSlice{mem.SliceBuffer(m.head), mem.SliceBuffer(m.events)}, nil
+		parts := make(mem.BufferSlice, len(m))
+		for i, part := range m {
+			parts[i] = mem.SliceBuffer(part)
+		}
+		return parts, nil
 	case heldMessage:
 		return m.encode()
 	}

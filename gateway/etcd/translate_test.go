@@ -98,9 +98,11 @@ func TestEncodedEvents(t *testing.T) {
 	w := &watchStream{Server: s, caller: c}
 	written := &watch.Event{Revision: 9, Key: []byte("k"), Version: mvcc.Version{CreateRevision: 5, Version: 3, Lease: 4, Value: []byte("v")}}
 	deleted := &watch.Event{Revision: 10, Key: []byte("d"), Version: mvcc.Version{Tombstone: true}}
+	large := &watch.Event{Revision: 11, Key: []byte("l"), Version: mvcc.Version{CreateRevision: 11, Version: 1, Value: make([]byte, sharedBytesMin)}}
 	for _, a := range []watch.Answer{
 		{Revision: 10, Events: []*watch.Event{written, deleted}},
 		{WatchID: 12, Revision: 9, Latest: 20, Fragment: true, Events: []*watch.Event{written}},
+		{Revision: 11, Events: []*watch.Event{large, written, large, large, deleted}},
 		{WatchID: -5, Revision: 10, PrevKV: true, Events: []*watch.Event{deleted}},
 	} {
 		want := &pb.WatchResponse{Header: s.header(c, uint64(max(a.Revision, a.Latest))), WatchId: a.WatchID, Fragment: a.Fragment}
@@ -113,9 +115,18 @@ func TestEncodedEvents(t *testing.T) {
 		}
 		got := new(pb.WatchResponse)
 		encoded := w.encode(&a)
-		require.NoError(t, proto.Unmarshal(slices.Concat(encoded.head, encoded.events), got))
+		require.NoError(t, proto.Unmarshal(slices.Concat(encoded...), got))
 		require.Empty(t, cmp.Diff(want, got, protocmp.Transform()))
 	}
+}
+
+// TestLargeEventsAreNotCopied encodes the same event for two streams.
+func TestLargeEventsAreNotCopied(t *testing.T) {
+	t.Parallel()
+	large := &watch.Event{Revision: 11, Key: []byte("l"), Version: mvcc.Version{CreateRevision: 11, Version: 1, Value: make([]byte, sharedBytesMin)}}
+	a := &watch.Answer{Revision: 11, Events: []*watch.Event{large}}
+	var one, other encoder
+	require.Same(t, &one.encode(a)[1][0], &other.encode(a)[1][0])
 }
 
 // TestCodecPassesEncodedMessages sends what was encoded before as it is, and
@@ -123,7 +134,7 @@ func TestEncodedEvents(t *testing.T) {
 func TestCodecPassesEncodedMessages(t *testing.T) {
 	t.Parallel()
 	c := newCodec()
-	sent, err := c.Marshal(encodedMessage{head: []byte("head,"), events: []byte("events")})
+	sent, err := c.Marshal(encodedMessage{[]byte("head,"), []byte("events")})
 	require.NoError(t, err)
 	require.Equal(t, "head,events", string(sent.Materialize()))
 	message := &pb.PutRequest{Key: []byte("k")}

@@ -140,7 +140,7 @@ func (w *watchStream) encode(a *watch.Answer) encodedMessage {
 		b = protowire.AppendTag(b, fieldFragment, protowire.VarintType)
 		b = protowire.AppendVarint(b, 1)
 	}
-	return encodedMessage{head: b, events: w.encoder.encode(a)}
+	return append(encodedMessage{b}, w.encoder.encode(a)...)
 }
 
 // encoder encodes the events of answers, each event once for all streams. It
@@ -155,10 +155,14 @@ type encoder struct {
 type encodedEvents struct {
 	events  []*watch.Event
 	form    watch.Encoding
-	encoded []byte // not to be changed: it may still be on its way
+	encoded [][]byte // not to be changed: they may still be on their way
 }
 
-func (l *encoder) encode(a *watch.Answer) []byte {
+// sharedBytesMin is how large an encoded event is that is sent as a part of its
+// own, which all streams share. Smaller ones are put together.
+const sharedBytesMin = 4 << 10
+
+func (l *encoder) encode(a *watch.Answer) [][]byte {
 	form, encode := watch.EncodingEtcd, encodeEvent
 	if a.PrevKV {
 		form, encode = watch.EncodingEtcdPrev, encodeEventPrev
@@ -168,19 +172,33 @@ func (l *encoder) encode(a *watch.Answer) []byte {
 			return e.encoded
 		}
 	}
-	size := 0
-	for _, e := range a.Events {
-		size += 8 + len(e.Encoded(form, encode))
-	}
-	b := make([]byte, 0, size)
-	for _, e := range a.Events {
-		b = protowire.AppendTag(b, fieldEvents, protowire.BytesType)
-		b = protowire.AppendBytes(b, e.Encoded(form, encode))
-	}
+	encoded := encodeEvents(a.Events, form, encode)
 	e := &l.last[l.next]
 	l.next = (l.next + 1) % len(l.last)
-	e.events, e.form, e.encoded = append(e.events[:0], a.Events...), form, b
-	return b
+	e.events, e.form, e.encoded = append(e.events[:0], a.Events...), form, encoded
+	return encoded
+}
+
+func encodeEvents(events []*watch.Event, form watch.Encoding, encode func(*watch.Event) []byte) (parts [][]byte) {
+	size := 0
+	for _, e := range events {
+		if size += 8; len(e.Encoded(form, encode)) < sharedBytesMin {
+			size += len(e.Encoded(form, encode))
+		}
+	}
+	b := make([]byte, 0, size)
+	for _, e := range events {
+		encoded := e.Encoded(form, encode)
+		b = protowire.AppendTag(b, fieldEvents, protowire.BytesType)
+		b = protowire.AppendVarint(b, uint64(len(encoded)))
+		if len(encoded) < sharedBytesMin {
+			b = append(b, encoded...)
+			continue
+		}
+		parts = append(parts, b, encoded)
+		b = b[len(b):]
+	}
+	return append(parts, b)
 }
 
 // forget lets go of the events, which are not kept beyond their answers.

@@ -82,7 +82,8 @@ func (w *Watches) create(ctx context.Context, req *flotillav1.WatchCreate) error
 		return err
 	}
 	return w.stream.Create(hub, watch.Owner{
-		Tenant: principal.Tenant, WatchesMax: principal.Limits.WatchesMax, Namespace: route.Namespace,
+		Tenant: principal.Tenant, WatchesMax: principal.Limits.WatchesMax, StreamsMax: principal.Limits.WatchStreamsMax,
+		Namespace: route.Namespace,
 	}, spec)
 }
 

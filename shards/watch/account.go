@@ -8,18 +8,20 @@ import (
 )
 
 // Accounts hold what the watches of each tenant take of this node: how many
-// there are, and the bytes of the events that wait for them. An event that
-// several watches wait for counts once. The zero value is ready for use.
+// there are, on how many streams, the bytes of the events that wait for them,
+// and of those that are on their way. An event that several watches wait for
+// counts once. The zero value is ready for use.
 type Accounts struct {
 	mu       sync.Mutex
 	byTenant map[tenancy.TenantID]*account
 }
 
-// account is one tenant's, for as long as it has watches.
+// account is one tenant's, for as long as it has watches or streams of them.
 type account struct {
-	tenant  tenancy.TenantID
-	watches int // guarded by Accounts.mu
-	bytes   atomic.Int64
+	tenant           tenancy.TenantID
+	watches, streams int          // guarded by Accounts.mu
+	bytes            atomic.Int64 // of what waits
+	sending          sending      // what is on its way
 }
 
 // open counts one more watch of a tenant, or refuses it with a
@@ -27,15 +29,9 @@ type account struct {
 func (a *Accounts) open(tenant tenancy.TenantID, watchesMax int) (*account, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	own := a.byTenant[tenant]
-	if own == nil {
-		own = &account{tenant: tenant}
-	}
+	own := a.of(tenant)
 	if watchesMax > 0 && own.watches >= watchesMax {
 		return nil, &tenancy.QuotaError{Limit: "watches_max", Value: uint64(watchesMax)}
-	}
-	if a.byTenant == nil {
-		a.byTenant = make(map[tenancy.TenantID]*account)
 	}
 	own.watches++
 	a.byTenant[tenant] = own
@@ -45,7 +41,44 @@ func (a *Accounts) open(tenant tenancy.TenantID, watchesMax int) (*account, erro
 func (a *Accounts) close(own *account) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if own.watches--; own.watches == 0 {
+	own.watches--
+	a.drop(own)
+}
+
+// openStream is open for a stream of watches.
+func (a *Accounts) openStream(tenant tenancy.TenantID, streamsMax int) (*account, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	own := a.of(tenant)
+	if streamsMax > 0 && own.streams >= streamsMax {
+		return nil, &tenancy.QuotaError{Limit: "watch_streams_max", Value: uint64(streamsMax)}
+	}
+	own.streams++
+	a.byTenant[tenant] = own
+	return own, nil
+}
+
+func (a *Accounts) closeStream(own *account) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	own.streams--
+	a.drop(own)
+}
+
+// of needs mu.
+func (a *Accounts) of(tenant tenancy.TenantID) *account {
+	if a.byTenant == nil {
+		a.byTenant = make(map[tenancy.TenantID]*account)
+	}
+	if own := a.byTenant[tenant]; own != nil {
+		return own
+	}
+	return &account{tenant: tenant, sending: newSending()}
+}
+
+// drop needs mu.
+func (a *Accounts) drop(own *account) {
+	if own.watches == 0 && own.streams == 0 {
 		delete(a.byTenant, own.tenant)
 	}
 }
@@ -85,11 +118,19 @@ func (a *account) release(e *Event) {
 
 // WaitingBytes is what the events take that wait for watches on this node.
 func (a *Accounts) WaitingBytes() int64 {
+	return a.sum(func(own *account) int64 { return own.bytes.Load() })
+}
+
+// SendingBytes is what the answers take that callers are about to take.
+func (a *Accounts) SendingBytes() int64 {
+	return a.sum(func(own *account) int64 { return own.sending.bytes.Load() })
+}
+
+func (a *Accounts) sum(of func(*account) int64) (sum int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var sum int64
 	for _, own := range a.byTenant {
-		sum += own.bytes.Load()
+		sum += of(own)
 	}
 	return sum
 }

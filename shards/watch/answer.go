@@ -44,7 +44,8 @@ type Answer struct {
 	// Events are the changes, in their order.
 	Events []*Event
 
-	source *watcher // whose events they are, until the answer is complete
+	source  *watcher // whose events they are, until the answer is complete
+	charged int64    // to the account, as being sent
 	// history tells that they were read, and can be read again.
 	history bool
 }

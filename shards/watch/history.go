@@ -10,8 +10,9 @@ const (
 	// pageEventsMax bounds the events of the history that are looked at for one
 	// page, whether they concern the watch or not: about 10 ms of reading.
 	pageEventsMax = 10_000
-	// prevBytesMax bounds the versions before the events of one answer.
-	prevBytesMax = 64 << 20
+	// prevBytesMax bounds the values before the events of one revision that must
+	// not be split. Those that would come after are left out.
+	prevBytesMax = 16 << 20
 )
 
 // page is a piece of a namespace's history, as a watch sees it.
@@ -144,30 +145,33 @@ const previousCachedBytesMax = 1 << 10
 // it returns for how many. Those of one revision stay together unless split says
 // that they need not.
 func loadPrevious(r mvcc.Reader, state mvcc.State, events []*Event, split bool) (n int, err error) {
-	bytes, revisionBytes := 0, 0
+	bytes, revisionBytes := 0, 0 // revisionBytes is of the values before
 	for i, e := range events {
 		begins := i == 0 || events[i-1].Revision != e.Revision
 		if i > 0 && (begins || split) && bytes >= answerBytesMax {
 			return i, nil
+		}
+		if begins {
+			revisionBytes = 0
 		}
 		if e.previous.Load() == nil {
 			p, err := readPrevious(r, state, e)
 			if err != nil {
 				return 0, err
 			}
-			if len(p.kv.GetValue()) > previousCachedBytesMax {
+			value := len(p.kv.GetValue())
+			leftOut := !split && revisionBytes+value > prevBytesMax
+			if leftOut {
+				p, revisionBytes = &previous{}, prevBytesMax
+			}
+			if leftOut || value > previousCachedBytesMax {
 				e = e.own() // and not for all that share it
 				events[i] = e
 			}
 			e.previous.Store(p)
 		}
-		if begins {
-			revisionBytes = 0
-		}
 		bytes += e.answerBytes(true)
-		if revisionBytes += len(e.PrevKV().GetValue()); revisionBytes > prevBytesMax && !split {
-			return 0, &mvcc.TooLargeError{Limit: "watch_prev_bytes_max", Value: uint64(revisionBytes), Max: prevBytesMax}
-		}
+		revisionBytes += len(e.PrevKV().GetValue())
 	}
 	return len(events), nil
 }
@@ -200,6 +204,12 @@ func (s *Stream) complete(a *Answer) bool {
 	}
 	a.source = nil
 	if w.inHand {
+		s.account.sending.startReading()
+		defer s.account.sending.endReading()
+		if s.postponed(w) {
+			s.giveBack(w, a, 0)
+			return false
+		}
 		n := 0
 		err := w.feed.hub.read(w.feed.namespace, func(r mvcc.Reader, state mvcc.State) (err error) {
 			n, err = loadPrevious(r, state, a.Events, w.fragment)
@@ -215,6 +225,9 @@ func (s *Stream) complete(a *Answer) bool {
 	published, _ := w.feed.newest()
 	a.Latest = max(published, a.Revision)
 	w.feed.hub.metrics.events.Add(float64(len(a.Events)))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.charge(a)
 	return true
 }
 
@@ -223,6 +236,7 @@ func (s *Stream) complete(a *Answer) bool {
 func (s *Stream) giveBack(w *watcher, a *Answer, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.charge(a) // what is left of it
 	w.inHand = false
 	if w.asked() {
 		s.makeReady(w)

@@ -97,7 +97,7 @@ func TestAWatchFallsBehindAgain(t *testing.T) {
 // are too large for it. Until they are given out, nobody is told that all were.
 func TestNoNoticeOvertakesEventsThatAreGivenBack(t *testing.T) {
 	t.Parallel()
-	large := strings.Repeat("x", 700<<10)
+	large := strings.Repeat("x", 44<<10)
 	for _, test := range []struct {
 		name   string
 		recent int

@@ -31,6 +31,10 @@ type Config struct {
 	// TenantBytesMax bounds those of all watches of a tenant on this node.
 	// Default 64 MiB.
 	TenantBytesMax int
+	// SendingBytesMax is when the streams of a tenant on this node give out no
+	// more events until some were sent, in bytes of events and of the copies
+	// that are made of them. Default 64 MiB.
+	SendingBytesMax int
 	// RecentBytesMax bounds the events of one namespace that are kept while
 	// watches of it are behind, so that these need not read them from disk.
 	// Default 8 MiB.
@@ -41,6 +45,7 @@ type Config struct {
 func (c Config) WithDefaults() Config {
 	c.WatchBytesMax = cmp.Or(c.WatchBytesMax, 4<<20)
 	c.TenantBytesMax = cmp.Or(c.TenantBytesMax, 64<<20)
+	c.SendingBytesMax = cmp.Or(c.SendingBytesMax, 64<<20)
 	c.RecentBytesMax = cmp.Or(c.RecentBytesMax, 8<<20)
 	return c
 }

@@ -21,6 +21,8 @@ func NewMetrics(reg prometheus.Registerer, accounts *Accounts) *Metrics {
 		func() float64 { return float64(accounts.Watches()) })
 	gauge("flotilla_watch_waiting_bytes", "Events that wait for their watches' callers.",
 		func() float64 { return float64(accounts.WaitingBytes()) })
+	gauge("flotilla_watch_sending_bytes", "Answers with events that callers are about to take, with the copies made of them.",
+		func() float64 { return float64(accounts.SendingBytes()) })
 	return &Metrics{
 		gaps:      counter("flotilla_watch_gaps_total", "Times that the watches of a namespace were turned to the history, because events were too many or not recorded."),
 		overflows: counter("flotilla_watch_overflows_total", "Times that one watch was turned to the history, because too much waited for it."),

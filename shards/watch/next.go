@@ -15,16 +15,18 @@ const (
 	// answersMax bounds the answers that one call of Next gives, and
 	// nextBytesMax their bytes.
 	answersMax   = 64
-	nextBytesMax = 1 << 20
+	nextBytesMax = 64 << 10
 )
 
 // Next waits until the stream has something to tell and appends it to dst. The
-// answers of each watch come in their order. It is for one goroutine alone.
+// answers of each watch come in their order. It is for one goroutine alone. What
+// it gave out counts to the tenant's account until it is called again, or Close.
 //
 // Its error is that of End, once all answers were given out, or says that ctx
 // has ended.
 func (s *Stream) Next(ctx context.Context, dst []Answer) ([]Answer, error) {
 	had := len(dst)
+	s.wasSent()
 	for {
 		if err := s.validate(ctx); err != nil {
 			return dst, err
@@ -64,6 +66,9 @@ func (s *Stream) gather(dst []Answer, had int) (_ []Answer, history *watcher, er
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	dst = s.giveAnswers(dst)
+	if s.full() {
+		return dst, nil, nil
+	}
 	bytes := 0
 	for len(s.ready) > 0 && len(dst)-had < answersMax && bytes < nextBytesMax {
 		w := s.ready[0]
@@ -114,6 +119,7 @@ func (s *Stream) takeFrom(w *watcher, dst []Answer) (_ []Answer, bytes int) {
 		for _, e := range events {
 			bytes += e.answerBytes(w.prevKV)
 		}
+		s.charge(&a)
 		return append(dst, a), bytes
 	}
 	return dst, bytes
@@ -134,6 +140,11 @@ func (s *Stream) readOn(w *watcher, dst []Answer) []Answer {
 	p, ok := w.feed.recentPage(w, from, to)
 	var err error
 	if !ok {
+		s.account.sending.startReading()
+		defer s.account.sending.endReading()
+		if s.postponed(w) {
+			return dst
+		}
 		p, err = w.readPage(from, to)
 	}
 	if err != nil {
@@ -153,6 +164,7 @@ func (s *Stream) readOn(w *watcher, dst []Answer) []Answer {
 			w.sent--
 		}
 		a.history = true
+		s.charge(&a)
 		w.inHand = a.lacksPrevious() // events that others see too
 		dst = append(dst, a)
 	}
@@ -168,6 +180,18 @@ func (s *Stream) readOn(w *watcher, dst []Answer) []Answer {
 		s.makeReady(w)
 	}
 	return dst
+}
+
+// postponed tells whether a watch must read later, when the tenant's streams
+// have sent some of what they are sending.
+func (s *Stream) postponed(w *watcher) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.full() {
+		return false
+	}
+	s.makeReady(w)
+	return true
 }
 
 // answersKept is how many places for answers an idle stream keeps.

@@ -57,6 +57,13 @@ type Stream struct {
 	all     allProgress
 	timed   bool  // some watch asked for notices of progress
 	ended   error // given out after the last answer
+
+	// The account of the tenant, once there was a watch, and what of it is this
+	// stream's. All watches of a stream are of one tenant.
+	accounts   *Accounts
+	account    *account
+	sending    int64
+	sendingMax int64
 }
 
 // NewStream makes a stream, which must be closed.
@@ -77,6 +84,8 @@ type Owner struct {
 	Tenant tenancy.TenantID
 	// WatchesMax is how many the tenant may have on this node; 0 is any number.
 	WatchesMax int
+	// StreamsMax is on how many streams these may be; 0 is any number.
+	StreamsMax int
 	// Namespace is what is watched.
 	Namespace tenancy.NamespaceID
 }
@@ -86,6 +95,9 @@ type Owner struct {
 // *tenancy.QuotaError, and those of the hub's end or of reading; then there is
 // no watch and no answer.
 func (s *Stream) Create(hub *Hub, owner Owner, spec Spec) error {
+	if err := s.join(hub, owner); err != nil {
+		return err
+	}
 	account, err := hub.accounts.open(owner.Tenant, owner.WatchesMax)
 	if err != nil {
 		return err
@@ -263,6 +275,7 @@ func (s *Stream) End(err error) {
 // Close ends the stream. Nobody may call Next any more.
 func (s *Stream) Close() {
 	s.End(errStreamClosed)
+	s.leaveAccount()
 	for _, timer := range []*time.Timer{s.timer, s.validity} {
 		if timer != nil {
 			timer.Stop()

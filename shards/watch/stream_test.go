@@ -282,7 +282,7 @@ func TestTenantsDoNotShareTheirBounds(t *testing.T) {
 
 func TestEventsOfARevisionStayTogether(t *testing.T) {
 	t.Parallel()
-	large := strings.Repeat("x", 300<<10)
+	large := strings.Repeat("x", 18<<10)
 	for _, test := range []struct {
 		name    string
 		from    mvcc.Revision

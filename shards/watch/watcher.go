@@ -146,7 +146,7 @@ func (w *watcher) releaseBuffer() {
 
 // answerBytesMax is when an answer is full. It holds at least one revision, or
 // one event if it may be split.
-const answerBytesMax = 1 << 20
+const answerBytesMax = 64 << 10
 
 // take gives out the first events of the buffer, as many as make an answer.
 func (w *watcher) take() []*Event {

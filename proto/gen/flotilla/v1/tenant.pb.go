@@ -42,9 +42,11 @@ type Limits struct {
 	// Leases of one namespace.
 	LeasesMax uint64 `protobuf:"varint,8,opt,name=leases_max,json=leasesMax,proto3" json:"leases_max,omitempty"`
 	// Watches of the tenant that are open on one node.
-	WatchesMax    uint64 `protobuf:"varint,9,opt,name=watches_max,json=watchesMax,proto3" json:"watches_max,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	WatchesMax uint64 `protobuf:"varint,9,opt,name=watches_max,json=watchesMax,proto3" json:"watches_max,omitempty"`
+	// Streams of watches of the tenant that are open on one node.
+	WatchStreamsMax uint64 `protobuf:"varint,10,opt,name=watch_streams_max,json=watchStreamsMax,proto3" json:"watch_streams_max,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Limits) Reset() {
@@ -136,6 +138,13 @@ func (x *Limits) GetLeasesMax() uint64 {
 func (x *Limits) GetWatchesMax() uint64 {
 	if x != nil {
 		return x.WatchesMax
+	}
+	return 0
+}
+
+func (x *Limits) GetWatchStreamsMax() uint64 {
+	if x != nil {
+		return x.WatchStreamsMax
 	}
 	return 0
 }
@@ -815,7 +824,7 @@ var File_flotilla_v1_tenant_proto protoreflect.FileDescriptor
 
 const file_flotilla_v1_tenant_proto_rawDesc = "" +
 	"\n" +
-	"\x18flotilla/v1/tenant.proto\x12\vflotilla.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x02\n" +
+	"\x18flotilla/v1/tenant.proto\x12\vflotilla.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x03\n" +
 	"\x06Limits\x12\"\n" +
 	"\rkey_bytes_max\x18\x01 \x01(\x04R\vkeyBytesMax\x12&\n" +
 	"\x0fvalue_bytes_max\x18\x02 \x01(\x04R\rvalueBytesMax\x12*\n" +
@@ -827,7 +836,9 @@ const file_flotilla_v1_tenant_proto_rawDesc = "" +
 	"\n" +
 	"leases_max\x18\b \x01(\x04R\tleasesMax\x12\x1f\n" +
 	"\vwatches_max\x18\t \x01(\x04R\n" +
-	"watchesMax\"\\\n" +
+	"watchesMax\x12*\n" +
+	"\x11watch_streams_max\x18\n" +
+	" \x01(\x04R\x0fwatchStreamsMax\"\\\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +

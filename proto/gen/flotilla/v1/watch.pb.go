@@ -83,7 +83,10 @@ type Event struct {
 	// `mod_revision` alone.
 	Kv *KeyValue `protobuf:"bytes,2,opt,name=kv,proto3" json:"kv,omitempty"`
 	// The version before, when it was asked for and existed, and its revision is
-	// not compacted.
+	// not compacted. Of a revision whose values before take more than 16 MiB, a
+	// watch without `fragment` gets the first 16 MiB of them, and of the other
+	// events no `prev_kv`; one with `fragment` gets all. A deletion, and a write
+	// with a `version` above 1, had a version before.
 	PrevKv        *KeyValue `protobuf:"bytes,3,opt,name=prev_kv,json=prevKv,proto3" json:"prev_kv,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
