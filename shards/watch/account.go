@@ -21,6 +21,8 @@ type account struct {
 	tenant           tenancy.TenantID
 	watches, streams int          // guarded by Accounts.mu
 	bytes            atomic.Int64 // of what waits
+	queued           atomic.Int64 // bytes that wait to be matched
+	recent           atomic.Int64 // bytes that are kept for watches that are behind
 	sending          sending      // what is on its way
 }
 

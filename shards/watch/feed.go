@@ -21,6 +21,7 @@ import (
 type feed struct {
 	hub       *Hub
 	namespace tenancy.NamespaceID
+	account   *account
 	users     int // guarded by hub.mu
 
 	// queueMu guards what the apply goroutine touches; it is held for moments.
@@ -77,7 +78,7 @@ func (f *feed) publish(rev mvcc.Revision, events []*Event, complete bool) {
 	f.queueMu.Lock()
 	defer f.queueMu.Unlock()
 	f.published = max(f.published, rev)
-	if !complete || f.bytes+p.bytes > feedBytesMax || f.hub.queued.Load()+int64(p.bytes) > hubBytesMax {
+	if !complete || f.bytes+p.bytes > feedBytesMax || f.account.queued.Load()+int64(p.bytes) > queuedBytesMax {
 		p = parcel{kind: parcelGap, revision: rev}
 		if last := len(f.queue) - 1; last >= 0 && f.queue[last].kind == parcelGap {
 			f.queue[last].revision = rev
@@ -114,7 +115,7 @@ func (f *feed) put(p parcel) {
 	}
 	f.queue = append(f.queue, p)
 	f.bytes += p.bytes
-	f.hub.queued.Add(int64(p.bytes))
+	f.account.queued.Add(int64(p.bytes))
 }
 
 // run matches until the queue is empty.
@@ -124,7 +125,7 @@ func (f *feed) run() {
 		f.queueMu.Lock()
 		clear(parcels)
 		parcels, f.queue = f.queue, parcels[:0]
-		f.hub.queued.Add(-int64(f.bytes))
+		f.account.queued.Add(-int64(f.bytes))
 		f.bytes = 0
 		if len(parcels) == 0 {
 			f.queue = nil // an idle feed keeps no buffers
@@ -151,12 +152,12 @@ func (f *feed) deliver(p *parcel) {
 	case parcelGap:
 		f.hub.metrics.gaps.Inc()
 		f.toHistory()
-		f.recent = recentEvents{}
+		f.forget()
 		f.matched = max(f.matched, p.revision)
 	case parcelReset:
 		f.hub.metrics.gaps.Inc()
 		f.toHistory()
-		f.recent = recentEvents{}
+		f.forget()
 		f.matched = 0
 	case parcelMark:
 		p.mark(f.matched)

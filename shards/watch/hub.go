@@ -14,8 +14,8 @@ const (
 	// feedBytesMax bounds the events of one namespace, in bytes, that wait to be
 	// matched with its watches; also those of one batch.
 	feedBytesMax = 16 << 20
-	// hubBytesMax bounds those of all namespaces of a shard.
-	hubBytesMax = 64 << 20
+	// queuedBytesMax bounds those of all namespaces of a tenant on this node.
+	queuedBytesMax = 32 << 20
 )
 
 // ReadFunc calls read with a namespace's present state on this node: at least
@@ -39,6 +39,9 @@ type Config struct {
 	// watches of it are behind, so that these need not read them from disk.
 	// Default 8 MiB.
 	RecentBytesMax int
+	// TenantRecentBytesMax bounds those of all namespaces of a tenant on this
+	// node. Default 32 MiB.
+	TenantRecentBytesMax int
 }
 
 // WithDefaults fills the zero fields.
@@ -47,6 +50,7 @@ func (c Config) WithDefaults() Config {
 	c.TenantBytesMax = cmp.Or(c.TenantBytesMax, 64<<20)
 	c.SendingBytesMax = cmp.Or(c.SendingBytesMax, 64<<20)
 	c.RecentBytesMax = cmp.Or(c.RecentBytesMax, 8<<20)
+	c.TenantRecentBytesMax = cmp.Or(c.TenantRecentBytesMax, 32<<20)
 	return c
 }
 
@@ -64,8 +68,6 @@ type Hub struct {
 	feeds sync.Map // tenancy.NamespaceID -> *feed
 	mu    sync.Mutex
 	ended error // why no watch can begin; guarded by mu
-
-	queued atomic.Int64 // bytes that wait to be matched
 
 	workerMu sync.Mutex // guards stopped, and that no worker starts after it
 	stopped  bool
@@ -94,7 +96,8 @@ func (h *Hub) feed(ns tenancy.NamespaceID) *feed {
 }
 
 // enter returns the namespace's feed for one more watch; leave gives it back.
-func (h *Hub) enter(ns tenancy.NamespaceID) (*feed, error) {
+// The account is that of the namespace's tenant.
+func (h *Hub) enter(ns tenancy.NamespaceID, own *account) (*feed, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ended != nil {
@@ -102,7 +105,7 @@ func (h *Hub) enter(ns tenancy.NamespaceID) (*feed, error) {
 	}
 	f := h.feed(ns)
 	if f == nil {
-		f = &feed{hub: h, namespace: ns}
+		f = &feed{hub: h, namespace: ns, account: own}
 		h.feeds.Store(ns, f)
 		h.count.Add(1)
 	}

@@ -31,8 +31,14 @@ func (f *feed) countBehind(w *watcher, behind bool) {
 		return
 	}
 	if f.behind--; f.behind == 0 {
-		f.recent = recentEvents{}
+		f.forget()
 	}
+}
+
+// forget drops the recent events. It needs mu.
+func (f *feed) forget() {
+	f.account.recent.Add(-int64(f.recent.bytes))
+	f.recent = recentEvents{}
 }
 
 // remember adds a parcel that was matched to the recent events. It needs mu.
@@ -46,9 +52,13 @@ func (f *feed) remember(p *parcel) {
 	}
 	r.upTo = p.revision
 	r.events = append(r.events, p.events...)
+	had := r.bytes
 	r.bytes += p.bytes
+	// What the tenant's other namespaces leave, if that is less.
+	others := int(f.account.recent.Load()) - had
+	most := min(f.hub.cfg.RecentBytesMax, max(f.hub.cfg.TenantRecentBytesMax-others, 0))
 	drop := 0
-	for drop < len(r.events) && r.bytes > f.hub.cfg.RecentBytesMax {
+	for drop < len(r.events) && r.bytes > most {
 		// All of a revision goes, or nothing.
 		revision := r.events[drop].Revision
 		for drop < len(r.events) && r.events[drop].Revision == revision {
@@ -57,6 +67,7 @@ func (f *feed) remember(p *parcel) {
 		}
 		r.from = revision + 1
 	}
+	f.account.recent.Add(int64(r.bytes - had))
 	// The array's beginning is let go when it is grown the next time.
 	r.events = r.events[drop:]
 }

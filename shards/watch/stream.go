@@ -102,7 +102,7 @@ func (s *Stream) Create(hub *Hub, owner Owner, spec Spec) error {
 	if err != nil {
 		return err
 	}
-	feed, err := hub.enter(owner.Namespace)
+	feed, err := hub.enter(owner.Namespace, account)
 	if err != nil {
 		hub.accounts.close(account)
 		return err
