@@ -128,6 +128,7 @@ func (g group) run(t *testing.T, node *process.Process) {
 // TestConformance compares everything.
 func TestConformance(t *testing.T) {
 	t.Parallel()
+	tool(t, "etcdctl") // building takes longer than a case may
 	node := startFlotilla(t)
 	for _, g := range []group{
 		{"kv", kvCases()},

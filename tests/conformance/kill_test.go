@@ -3,7 +3,6 @@ package conformance
 import (
 	"context"
 	"fmt"
-	"net"
 	"strconv"
 	"sync"
 	"testing"
@@ -22,11 +21,11 @@ import (
 func TestWatchOverKills(t *testing.T) {
 	t.Parallel()
 	const kills, writers, keys = 3, 4, 5
-	address := freeAddress(t)
-	node := process.Dev(t, "--listen-etcd", address)
-	s := side{name: "flotilla", endpoint: "http://" + address, user: "dev/default", password: node.Info.APIKey}
+	node, relay := process.Dev(t), newRelay(t)
+	relay.lead(node.Info.EtcdURL)
+	s := side{name: "flotilla", endpoint: "http://" + relay.listener.Addr().String(), user: "dev/default", password: node.Info.APIKey}
 	client := s.connect(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 
 	seen := make(chan *clientv3.Event, 1024)
@@ -67,7 +66,8 @@ func TestWatchOverKills(t *testing.T) {
 		require.NoError(t, err)
 		awaitRevision(ctx, t, client, before.Header.GetRevision()+100)
 		node.Kill(t)
-		node.Start(t, "--listen-etcd", address)
+		node.Start(t)
+		relay.lead(node.Info.EtcdURL)
 	}
 	now, err := client.Get(ctx, "nothing")
 	require.NoError(t, err)
@@ -123,15 +123,4 @@ func awaitRevision(ctx context.Context, t *testing.T, client *clientv3.Client, r
 		}
 	}
 	require.FailNow(t, "no such revision", revision)
-}
-
-// freeAddress is an address that nobody listened on a moment ago: a node that
-// is started again must be where it was.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	var lc net.ListenConfig
-	listener, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
 }

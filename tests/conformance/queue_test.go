@@ -3,7 +3,6 @@ package conformance
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -184,7 +183,7 @@ func (w *world) awaitDeleted(t *testing.T, key string) {
 
 func (w *world) await(t *testing.T, key string, event mvccpb.Event_EventType, is func(count int64) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+	ctx, cancel := context.WithCancel(w.ctx)
 	defer cancel()
 	now, err := w.client.Get(ctx, key, clientv3.WithCountOnly())
 	require.NoError(t, err)

@@ -34,7 +34,7 @@ type side struct {
 }
 
 // startTimeout bounds the start of an etcd.
-const startTimeout = 30 * time.Second
+const startTimeout = time.Minute
 
 // startEtcd starts an etcd within this process, which ends with the test.
 func startEtcd(t *testing.T) side {
@@ -88,7 +88,7 @@ func (s side) connect(t *testing.T) *clientv3.Client {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: []string{s.endpoint}, Username: s.user, Password: s.password,
-		DialTimeout: 10 * time.Second, Logger: zap.NewNop(),
+		DialTimeout: callTimeout, Logger: zap.NewNop(),
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = client.Close() })
@@ -110,8 +110,9 @@ func dataDir(t *testing.T, name string) string {
 	return filepath.Join(t.TempDir(), name)
 }
 
-// callTimeout bounds each case.
-const callTimeout = 30 * time.Second
+// callTimeout bounds each case. All groups run at once, beside other packages, so
+// a case that takes a second alone may take many.
+const callTimeout = time.Minute
 
 func callContext(t *testing.T) context.Context {
 	t.Helper()
