@@ -136,12 +136,12 @@ func (s *served) newTenant(tenant tenancy.TenantID) string {
 }
 
 // dial makes a connection of its own.
-func dial(t testing.TB, address string) *grpc.ClientConn {
-	t.Helper()
+func dial(tb testing.TB, address string) *grpc.ClientConn {
+	tb.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30)))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(tb, err)
+	tb.Cleanup(func() { _ = conn.Close() })
 	return conn
 }
 

@@ -47,8 +47,8 @@ type Node struct {
 	etcd     net.Listener
 	// etcdAddress is where clients reach etcd.
 	etcdAddress string
-	server   *gateway.Server
-	started  time.Time
+	server      *gateway.Server
+	started     time.Time
 	// serving is whether all parts run: before and after, the operators' port
 	// tells of a node that starts or stops.
 	serving  atomic.Bool
