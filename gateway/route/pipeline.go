@@ -27,8 +27,9 @@ type Pipeline struct {
 	// reading holds a token for each group of reads that is being read.
 	reading chan struct{}
 
-	mu    sync.Mutex // guards order
-	order *order
+	mu        sync.Mutex // guards what follows
+	order     *order
+	gathering map[readGroup]*gathering
 
 	running sync.WaitGroup
 }
@@ -46,12 +47,27 @@ func (kv *KV) NewPipeline(
 ) *Pipeline {
 	return &Pipeline{
 		kv: kv, timeout: timeout, emit: emit, room: room, order: newOrder(),
-		reading: make(chan struct{}, readsMax),
+		reading: make(chan struct{}, readsMax), gathering: make(map[readGroup]*gathering),
 	}
 }
 
-// readsMax bounds the groups of a pipeline that read at the same time.
-const readsMax = 8
+const (
+	// readsMax bounds the groups of a pipeline that read at the same time.
+	readsMax = 8
+	// gatheredReadersMax is how many groups of single-key reads of one shard are
+	// on their way at the same time. While they are, further reads gather: a
+	// large group shares a round of Raft and an iterator, and goes through the
+	// key space once.
+	gatheredReadersMax = 2
+	// gatheredMax is the most reads of one group.
+	gatheredMax = 2048
+)
+
+// gathering is the single-key reads of one shard that wait for a reader.
+type gathering struct {
+	waiting []*operation
+	readers int
+}
 
 // operation is one operation on its way.
 type operation struct {
@@ -59,6 +75,7 @@ type operation struct {
 	source   *flotillav1.Operation
 	orderKey orderKey // its key is empty if the operation has no single key
 	call     shards.Call
+	deadline time.Time
 }
 
 func (op *operation) isWrite() bool { return op.command != nil }
@@ -124,39 +141,76 @@ func requestOf(op *flotillav1.Operation) (req Request, key []byte) {
 	}
 }
 
-// run brings operations on their way: writes into their shards' lines, reads
-// of single keys in one group a shard, each group and each range on a goroutine
-// of its own.
+// run brings operations on their way: writes into their shards' lines, reads of
+// single keys to those of their shard, and ranges on a goroutine of their own,
+// so that nothing waits for them.
 func (p *Pipeline) run(ctx context.Context, ops []*operation) {
 	var reads map[readGroup][]*operation
 	deadline := time.Now().Add(p.timeout)
 	for _, op := range ops {
-		if op.isWrite() {
-			p.submit(ctx, op, deadline)
-			continue
-		}
-		if reads == nil {
-			reads = make(map[readGroup][]*operation)
-		}
+		op.deadline = deadline
 		group := readGroup{shard: op.route.Shard, consistency: op.consistency}
-		if op.orderKey.key == "" {
-			group.alone = op
+		switch {
+		case op.isWrite():
+			p.submit(ctx, op)
+		case op.orderKey.key == "":
+			go p.read(ctx, group, []*operation{op})
+		default:
+			if reads == nil {
+				reads = make(map[readGroup][]*operation)
+			}
+			reads[group] = append(reads[group], op)
 		}
-		reads[group] = append(reads[group], op)
 	}
 	for group, members := range reads {
-		go p.read(ctx, group, members)
+		p.gather(ctx, group, members)
 	}
 }
 
-func (p *Pipeline) submit(ctx context.Context, op *operation, deadline time.Time) {
+// gather has a reader take the operations, with others that wait for one.
+func (p *Pipeline) gather(ctx context.Context, group readGroup, ops []*operation) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g := p.gathering[group]
+	if g == nil {
+		g = &gathering{}
+		p.gathering[group] = g
+	}
+	g.waiting = append(g.waiting, ops...)
+	if g.readers < gatheredReadersMax {
+		g.readers++
+		go func() {
+			for taken := p.take(group, g); len(taken) > 0; taken = p.take(group, g) {
+				p.read(ctx, group, taken)
+			}
+		}()
+	}
+}
+
+// take gives a reader the reads that wait, as many as go in one group. A reader
+// that gets none has ended.
+func (p *Pipeline) take(group readGroup, g *gathering) []*operation {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := min(len(g.waiting), gatheredMax)
+	taken := slices.Clone(g.waiting[:n])
+	g.waiting = slices.Delete(g.waiting, 0, n)
+	if n == 0 {
+		if g.readers--; g.readers == 0 {
+			delete(p.gathering, group)
+		}
+	}
+	return taken
+}
+
+func (p *Pipeline) submit(ctx context.Context, op *operation) {
 	encoded, err := proto.Marshal(op.command)
 	if err != nil {
 		p.finish(ctx, op, nil, fmt.Errorf("encode a command: %w", err))
 		return
 	}
 	op.call = shards.Call{
-		Tenant: op.tenant, Command: encoded, Deadline: deadline,
+		Tenant: op.tenant, Command: encoded, Deadline: op.deadline,
 		Done: func(r machine.Result) { p.finish(ctx, op, r.Response, r.Err) },
 	}
 	if err := p.kv.host.Submit(op.route.Shard, &op.call); err != nil {
@@ -168,13 +222,13 @@ func (p *Pipeline) submit(ctx context.Context, op *operation, deadline time.Time
 type readGroup struct {
 	shard       shards.ShardID
 	consistency shards.Consistency
-	// alone is a read of many keys, which others should not wait for.
-	alone *operation
 }
 
 func (p *Pipeline) read(ctx context.Context, group readGroup, ops []*operation) {
 	// Operations that waited for these go on with ctx: they may take longer.
-	reading, cancel := context.WithTimeout(ctx, p.timeout)
+	reading, cancel := context.WithDeadline(ctx, slices.MinFunc(ops, func(a, b *operation) int {
+		return a.deadline.Compare(b.deadline)
+	}).deadline)
 	defer cancel()
 	// In the order of the key space each look-up goes on from where the one
 	// before it ended.

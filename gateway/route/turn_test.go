@@ -28,3 +28,26 @@ func TestReadThatComesAfterAReadIsNotEndedWithIt(t *testing.T) {
 		require.ErrorIs(t, p.answered[3], errReadEnded)
 	})
 }
+
+// Reads of single keys that come while others are on their way go together
+// when one of these has ended.
+func TestReadsGather(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{}
+		p := newPipeline(host)
+		ctx := asTenant(t.Context(), tenancy.FullAccess())
+		for i, key := range []string{"a", "b", "c", "d", "e"} {
+			p.Start(ctx, []*flotillav1.Operation{get(uint64(i+1), key)})
+			synctest.Wait()
+		}
+		require.Equal(t, []string{"get", "get"}, host.seen(), "c, d and e wait for a or b")
+		host.endRead()
+		synctest.Wait()
+		require.Equal(t, []string{"get", "get", "get"}, host.seen(), "c, d and e share a read")
+		host.endRead()
+		host.endRead()
+		p.Wait()
+		require.Len(t, p.answered, 5)
+	})
+}

@@ -15,7 +15,7 @@ const (
 	// answersMax bounds the answers that one call of Next gives, and
 	// nextBytesMax their bytes.
 	answersMax   = 64
-	nextBytesMax = 64 << 10
+	nextBytesMax = 512 << 10
 )
 
 // Next waits until the stream has something to tell and appends it to dst. The
