@@ -5,12 +5,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/flotillakv/flotilla/tests/process"
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/flotillakv/flotilla/tests/process"
 )
 
 // testCase is something that is done to both sides alike. Its keys begin with a
@@ -103,6 +102,7 @@ func (w *world) compactRPC(ctx context.Context, r *pb.CompactionRequest) (*pb.Co
 
 // run runs a group on both sides and compares.
 func (g group) run(t *testing.T, node *process.Process) {
+	t.Helper()
 	t.Parallel()
 	sides := []side{startEtcd(t), newNamespace(t, node, g.name)}
 	clients := []*clientv3.Client{sides[0].connect(t), sides[1].connect(t)}

@@ -146,8 +146,11 @@ func etcdctlCases() []testCase {
 		{name: "compact", run: func(t *testing.T, w *world) {
 			w.put(t, "a=1", "a=2", "a=3")
 			for _, args := range [][]string{
-				{"compaction", w.number(w.base + 2)}, {"compaction", w.number(w.base + 1)}, {"compaction", w.number(w.base + 3), "--physical"},
-				{"compaction", w.number(w.base + 1000)}, {"get", w.key("a"), "--rev", w.number(w.base + 1)},
+				{"compaction", w.number(w.base + 2)},
+				{"compaction", w.number(w.base + 1)},
+				{"compaction", w.number(w.base + 3), "--physical"},
+				{"compaction", w.number(w.base + 1000)},
+				{"get", w.key("a"), "--rev", w.number(w.base + 1)},
 			} {
 				w.etcdctl(t, "", args...)
 			}

@@ -135,8 +135,12 @@ func readCases() []testCase {
 				require.NoError(t, err)
 			}
 			for _, r := range []*pb.RangeRequest{
-				{}, {Limit: 11_000}, {SortTarget: pb.RangeRequest_VALUE, SortOrder: pb.RangeRequest_DESCEND, Limit: 3},
-				{SortOrder: pb.RangeRequest_DESCEND}, {CountOnly: true}, {KeysOnly: true},
+				{},
+				{Limit: 11_000},
+				{SortTarget: pb.RangeRequest_VALUE, SortOrder: pb.RangeRequest_DESCEND, Limit: 3},
+				{SortOrder: pb.RangeRequest_DESCEND},
+				{CountOnly: true},
+				{KeysOnly: true},
 			} {
 				r.Key, r.RangeEnd = w.bytes(""), w.bytes("\xff")
 				response, err := w.rangeRPC(w.ctx, r)

@@ -33,7 +33,7 @@ func libraryCases() []testCase {
 					if err != nil {
 						return
 					}
-					defer session.Close()
+					defer func() { _ = session.Close() }()
 					mutex := concurrency.NewMutex(session, w.key("lock"))
 					for range turns {
 						if mutex.Lock(w.ctx) != nil {
