@@ -3,14 +3,12 @@ package gateway
 import (
 	"context"
 	"errors"
-	"io"
 
 	"connectrpc.com/connect"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/gateway/route"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
-	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 )
 
@@ -81,36 +79,20 @@ func sendRenewals(renewals <-chan *renewal, send func(*flotillav1.KeepAliveStrea
 	return nil
 }
 
-// startRenewals starts requests as they come, until the caller closes its side,
-// one fails or the node begins to stop.
+// startRenewals starts requests as they come, as long as they come.
 func (h *leaseHandler) startRenewals(
 	ctx context.Context, receive func() (*flotillav1.KeepAliveStreamRequest, error), renewals chan<- *renewal,
 ) error {
-	messages, failed := receiveAll(ctx, receive)
-	for {
+	return receiveEach(ctx, receive, h.auth, h.stopping, func(message *flotillav1.KeepAliveStreamRequest) error {
+		r := &renewal{done: make(chan struct{})}
 		select {
-		case message := <-messages:
-			if err := h.auth.StillValid(ctx); err != nil {
-				return err
-			}
-			r := &renewal{done: make(chan struct{})}
-			select {
-			case renewals <- r:
-			case <-ctx.Done():
-				return nil
-			}
-			go h.renew(ctx, message.GetKeepAlive(), r)
-		case err := <-failed:
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
-		case <-h.stopping:
-			return shards.ErrStopping
+		case renewals <- r:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-	}
+		go h.renew(ctx, message.GetKeepAlive(), r)
+		return nil
+	})
 }
 
 // renew carries one request out.
@@ -124,30 +106,6 @@ func (h *leaseHandler) renew(ctx context.Context, req *flotillav1.KeepAliveReque
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
 	r.response, r.err = route.Do[*flotillav1.KeepAliveResponse](ctx, h.kv, req)
-}
-
-// receiveAll hands a stream's messages over one by one, so that its handler can
-// wait for other things too. It ends when the RPC does, which ends receive.
-func receiveAll[M any](ctx context.Context, receive func() (*M, error)) (messages <-chan *M, failed <-chan error) {
-	received, ended := make(chan *M), make(chan error, 1)
-	go func() { ended <- passOn(ctx, receive, received) }()
-	return received, ended
-}
-
-// passOn hands messages over until one cannot be received.
-func passOn[M any](ctx context.Context, receive func() (*M, error), received chan<- *M) (err error) {
-	defer intercept.Recovered(&err)
-	for {
-		message, err := receive()
-		if err != nil {
-			return err
-		}
-		select {
-		case received <- message:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 }
 
 // RevokeLease implements LeaseService.

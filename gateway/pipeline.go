@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,35 +80,20 @@ func (h *kvHandler) receive(
 	ctx context.Context, stream *connect.BidiStream[flotillav1.PipelineRequest, flotillav1.PipelineResponse],
 	answers *answerQueue, start func([]*flotillav1.Operation),
 ) error {
-	messages, failed := receiveAll(ctx, stream.Receive)
-	for {
-		select {
-		case message := <-messages:
-			if err := h.auth.StillValid(ctx); err != nil {
-				return err
-			}
-			if n := len(message.GetOperations()); n > pipelineOperationsMax {
-				return &tenancy.TooLargeError{Limit: "operations of a message", Value: uint64(n), Max: pipelineOperationsMax}
-			}
-			size := 0
-			for _, op := range message.GetOperations() {
-				size += operationBytes(op)
-			}
-			if err := answers.admit(ctx, len(message.GetOperations()), size); err != nil {
-				return err
-			}
-			start(message.GetOperations())
-		case err := <-failed:
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
-		case <-h.stopping:
-			return shards.ErrStopping
-		case <-ctx.Done():
-			return context.Cause(ctx)
+	return receiveEach(ctx, stream.Receive, h.auth, h.stopping, func(message *flotillav1.PipelineRequest) error {
+		if n := len(message.GetOperations()); n > pipelineOperationsMax {
+			return &tenancy.TooLargeError{Limit: "operations of a message", Value: uint64(n), Max: pipelineOperationsMax}
 		}
-	}
+		size := 0
+		for _, op := range message.GetOperations() {
+			size += operationBytes(op)
+		}
+		if err := answers.admit(ctx, len(message.GetOperations()), size); err != nil {
+			return err
+		}
+		start(message.GetOperations())
+		return nil
+	})
 }
 
 // overheadBytes is what an operation or an answer takes besides keys and values.

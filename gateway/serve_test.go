@@ -20,16 +20,10 @@ import (
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
 	"github.com/flotillakv/flotilla/shards"
-	"github.com/flotillakv/flotilla/shards/store"
+	"github.com/flotillakv/flotilla/shards/shardstest"
 	"github.com/flotillakv/flotilla/tenancy"
 	"github.com/flotillakv/flotilla/tenancy/auth"
 )
-
-// noMarkers is for a host that is started once.
-type noMarkers struct{}
-
-func (noMarkers) HasReplica(shards.ShardID, uint64) bool   { return false }
-func (noMarkers) MarkReplica(shards.ShardID, uint64) error { return nil }
 
 const waitMax = 20 * time.Second
 
@@ -47,7 +41,7 @@ type served struct {
 func serve(t *testing.T, cfg gateway.Config) *served {
 	t.Helper()
 	s := &served{t: t, metrics: prometheus.NewRegistry()}
-	host := startHost(t, s.metrics)
+	host := shardstest.Start(t, s.metrics, 2)
 	log := slog.New(slog.DiscardHandler)
 	var err error
 	s.catalog, err = catalog.New(host, catalog.Config{DataShards: []shards.ShardID{2}}, time.Now, log)
@@ -75,27 +69,6 @@ func serve(t *testing.T, cfg gateway.Config) *served {
 		serving.Wait()
 	})
 	return s
-}
-
-func startHost(t *testing.T, metrics *prometheus.Registry) *shards.Host {
-	t.Helper()
-	dir := t.TempDir()
-	st, err := store.Open(store.Config{Dir: dir + "/state"})
-	require.NoError(t, err)
-	host, err := shards.Start(t.Context(), shards.Config{
-		NodeID: "9f1c6d1e-4f0e-4f0a-9a70-9d3a2e0c5b11", Dir: dir + "/raft", Shards: []shards.ShardID{shards.SystemShard, 2},
-	}, st, noMarkers{}, metrics, slog.New(slog.DiscardHandler), func(err error) { t.Errorf("halted: %v", err) })
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), waitMax)
-		defer cancel()
-		require.NoError(t, host.Stop(ctx))
-		require.NoError(t, st.Close())
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
-	defer cancel()
-	require.NoError(t, host.WaitReady(ctx))
-	return host
 }
 
 // newKey makes another API key of the tenant.

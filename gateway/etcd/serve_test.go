@@ -20,16 +20,10 @@ import (
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	"github.com/flotillakv/flotilla/shards"
-	"github.com/flotillakv/flotilla/shards/store"
+	"github.com/flotillakv/flotilla/shards/shardstest"
 	"github.com/flotillakv/flotilla/tenancy"
 	"github.com/flotillakv/flotilla/tenancy/auth"
 )
-
-// noMarkers is for a host that is started once.
-type noMarkers struct{}
-
-func (noMarkers) HasReplica(shards.ShardID, uint64) bool   { return false }
-func (noMarkers) MarkReplica(shards.ShardID, uint64) error { return nil }
 
 // node is a host with room on its disk.
 type node struct{ *shards.Host }
@@ -50,7 +44,7 @@ type served struct {
 func serve(t *testing.T, cfg etcd.Config) *served {
 	t.Helper()
 	metrics, log := prometheus.NewRegistry(), slog.New(slog.DiscardHandler)
-	s := &served{t: t, host: startHost(t, metrics), metrics: metrics}
+	s := &served{t: t, host: shardstest.Start(t, metrics, 2), metrics: metrics}
 	var err error
 	s.catalog, err = catalog.New(s.host, catalog.Config{DataShards: []shards.ShardID{2}}, time.Now, log)
 	require.NoError(t, err)
@@ -79,27 +73,6 @@ func (s *served) serve(cfg etcd.Config, log *slog.Logger) (address string) {
 		serving.Wait()
 	})
 	return listener.Addr().String()
-}
-
-func startHost(t *testing.T, metrics *prometheus.Registry) *shards.Host {
-	t.Helper()
-	dir := t.TempDir()
-	st, err := store.Open(store.Config{Dir: dir + "/state"})
-	require.NoError(t, err)
-	host, err := shards.Start(t.Context(), shards.Config{
-		NodeID: "9f1c6d1e-4f0e-4f0a-9a70-9d3a2e0c5b11", Dir: dir + "/raft", Shards: []shards.ShardID{shards.SystemShard, 2},
-	}, st, noMarkers{}, metrics, slog.New(slog.DiscardHandler), func(err error) { t.Errorf("halted: %v", err) })
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), waitMax)
-		defer cancel()
-		require.NoError(t, host.Stop(ctx))
-		require.NoError(t, st.Close())
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
-	defer cancel()
-	require.NoError(t, host.WaitReady(ctx))
-	return host
 }
 
 // openStreams is how many streams the server has of a procedure.

@@ -39,10 +39,10 @@ type Config struct {
 	// ProgressInterval is how often an idle watch that asks for it is told the
 	// revision. Default 10 min; at least 100 ms.
 	ProgressInterval time.Duration
-	// WatchStallMax is how long an answer of a watch, or of another stream that
+	// StallMax is how long an answer of a watch, or of another stream that
 	// may be large or silent for long, may be on its way before the stream is
 	// ended, which frees what it holds. Default 1 min.
-	WatchStallMax time.Duration
+	StallMax time.Duration
 	// StreamsMax bounds the requests and streams of one connection that are
 	// open at the same time; clients keep more back by themselves. Default
 	// 10,000. etcd has no bound, and so none for what they hold.
@@ -65,7 +65,7 @@ func (c Config) withDefaults() Config {
 	c.Limits = c.Limits.WithDefaults()
 	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 3<<19)
 	c.ProgressInterval = max(cmp.Or(c.ProgressInterval, 10*time.Minute), 100*time.Millisecond)
-	c.WatchStallMax = cmp.Or(c.WatchStallMax, time.Minute)
+	c.StallMax = cmp.Or(c.StallMax, time.Minute)
 	c.TenantAnswerBytesMax = cmp.Or(c.TenantAnswerBytesMax, 2*answerBytesMax)
 	c.StreamsMax = cmp.Or(c.StreamsMax, 10_000)
 	return c

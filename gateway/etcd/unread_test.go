@@ -37,7 +37,7 @@ func awaitEnd[A any](t *testing.T, stream grpc.ServerStreamingClient[A]) error {
 // same, and its own again once it was ended.
 func TestUnreadSnapshots(t *testing.T) {
 	t.Parallel()
-	s := serve(t, etcd.Config{WatchStallMax: stallMax})
+	s := serve(t, etcd.Config{StallMax: stallMax})
 	conn := dial(t, s.address)
 	client := pb.NewMaintenanceClient(conn)
 	mine := as(t.Context(), s.newTenant("mine"))
@@ -70,7 +70,7 @@ func TestUnreadSnapshots(t *testing.T) {
 // TestUnreadRangeStream leaves a streamed range unread.
 func TestUnreadRangeStream(t *testing.T) {
 	t.Parallel()
-	s := serve(t, etcd.Config{WatchStallMax: stallMax})
+	s := serve(t, etcd.Config{StallMax: stallMax})
 	conn := dial(t, s.address)
 	ctx := as(t.Context(), s.newTenant("tenant"))
 	fill(ctx, t, conn, 16, 1<<20)
@@ -95,7 +95,7 @@ func (s *served) awaitStall(t *testing.T, stream grpc.ClientStream, procedure st
 // TestUnreadElection observes an election and reads nothing.
 func TestUnreadElection(t *testing.T) {
 	t.Parallel()
-	s := serve(t, etcd.Config{WatchStallMax: stallMax})
+	s := serve(t, etcd.Config{StallMax: stallMax})
 	conn := dial(t, s.address)
 	ctx := as(t.Context(), s.newTenant("tenant"))
 	fill(ctx, t, conn, 1, 1<<20)

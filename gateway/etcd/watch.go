@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -36,16 +34,14 @@ type watchStream struct {
 	caller  *caller
 	watches *route.Watches
 	encoder encoder
-	// stalled fires when an answer is on its way for too long.
-	stalled *time.Timer
+	sends   *guard
 }
 
 // Watch implements Watch.
 func (s *watchServer) Watch(stream watchServerStream) error {
 	ctx := stream.Context()
 	c := callerFrom(ctx)
-	w := &watchStream{Server: s.Server, grpc: stream, caller: c, stalled: time.NewTimer(s.cfg.WatchStallMax)}
-	w.stalled.Stop()
+	w := &watchStream{Server: s.Server, grpc: stream, caller: c, sends: newGuard(s.cfg.StallMax)}
 	w.watches = s.kv.NewWatches(watch.StreamConfig{
 		ProgressInterval: s.cfg.ProgressInterval, FromZero: true,
 		StillValid: func(ctx context.Context) error { return s.door.stillValid(ctx, c) },
@@ -72,8 +68,8 @@ func (s *watchServer) Watch(stream watchServerStream) error {
 			return watchEnd(ctx.Err())
 		case <-s.stopping:
 			return shards.ErrStopping
-		case <-w.stalled.C:
-			return status.Error(codes.Unavailable, fmt.Sprintf("flotilla: the watch was not read for %s", s.cfg.WatchStallMax))
+		case <-w.sends.stalled.C:
+			return w.sends.stall("the watch")
 		}
 	}
 }

@@ -46,7 +46,7 @@ func (w *watchStream) send(ctx context.Context) (err error) {
 func (w *watchStream) sendAnswer(ctx context.Context, a *watch.Answer) error {
 	switch {
 	case len(a.Events) > 0:
-		return w.sendMessage(w.encode(a))
+		return w.sends.send(w.grpc, w.encode(a))
 	case a.Canceled:
 		return w.sendCanceled(ctx, a)
 	case a.All && a.Revision == 0: // there is no watch
@@ -61,13 +61,13 @@ func (w *watchStream) sendAnswer(ctx context.Context, a *watch.Answer) error {
 		revision = max(a.Revision, a.Latest)
 	}
 	response.Header = w.header(w.caller, uint64(revision))
-	return w.sendMessage(response)
+	return w.sends.send(w.grpc, response)
 }
 
 // sendCanceled tells that a watch ended, or was refused.
 func (w *watchStream) sendCanceled(ctx context.Context, a *watch.Answer) error {
 	if compacted, ok := errors.AsType[*mvcc.CompactedError](a.Err); ok {
-		return w.sendMessage(&pb.WatchResponse{
+		return w.sends.send(w.grpc, &pb.WatchResponse{
 			Header: w.header(w.caller, 0), WatchId: a.WatchID, Canceled: true, CompactRevision: int64(compacted.CompactRevision),
 		})
 	}
@@ -89,7 +89,7 @@ func (w *watchStream) sendCanceled(ctx context.Context, a *watch.Answer) error {
 		return err
 	}
 	response.Header = w.header(w.caller, uint64(state.Revision))
-	return w.sendMessage(response)
+	return w.sends.send(w.grpc, response)
 }
 
 // refusal is why a watch is not begun, in etcd's words. What would go well
@@ -109,13 +109,6 @@ func refusal(err error) (reason string, _ error) {
 		return rpctypes.ErrorDesc(told), nil
 	}
 	return "", err
-}
-
-// sendMessage sends one message, and has the stream end if that takes too long.
-func (w *watchStream) sendMessage(message any) error {
-	w.stalled.Reset(w.cfg.WatchStallMax)
-	defer w.stalled.Stop()
-	return w.grpc.SendMsg(message)
 }
 
 // The fields of etcdserverpb.WatchResponse that go with events.

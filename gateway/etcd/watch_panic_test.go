@@ -22,9 +22,9 @@ func (panicking) Recv() (*pb.WatchRequest, error) { panic("recv") }
 func TestAPanicOfAWatchEndsOneStream(t *testing.T) {
 	t.Parallel()
 	newStream := func() *watchStream {
-		s := &Server{cfg: Config{WatchStallMax: time.Minute}}
+		s := &Server{cfg: Config{StallMax: time.Minute}}
 		w := &watchStream{
-			Server: s, grpc: panicking{}, caller: &caller{}, stalled: time.NewTimer(time.Minute),
+			Server: s, grpc: panicking{}, caller: &caller{}, sends: newGuard(time.Minute),
 			watches: route.NewKV(nil, nil).NewWatches(watch.StreamConfig{}),
 		}
 		t.Cleanup(w.watches.Close)

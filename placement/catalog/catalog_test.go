@@ -13,49 +13,20 @@ import (
 
 	"github.com/flotillakv/flotilla/placement/catalog"
 	"github.com/flotillakv/flotilla/shards"
-	"github.com/flotillakv/flotilla/shards/store"
+	"github.com/flotillakv/flotilla/shards/shardstest"
 	"github.com/flotillakv/flotilla/tenancy"
 )
-
-// noMarkers is for a host that is started once.
-type noMarkers struct{}
-
-func (noMarkers) HasReplica(shards.ShardID, uint64) bool   { return false }
-func (noMarkers) MarkReplica(shards.ShardID, uint64) error { return nil }
 
 const (
 	waitMax  = 20 * time.Second
 	waitTick = time.Millisecond
 )
 
-// startHost runs a node's shards: the system shard and the data shards.
-func startHost(t *testing.T, data []shards.ShardID) *shards.Host {
-	t.Helper()
-	dir := t.TempDir()
-	st, err := store.Open(store.Config{Dir: dir + "/state"})
-	require.NoError(t, err)
-	host, err := shards.Start(t.Context(), shards.Config{
-		NodeID: "9f1c6d1e-4f0e-4f0a-9a70-9d3a2e0c5b11", Dir: dir + "/raft",
-		Shards: append([]shards.ShardID{shards.SystemShard}, data...),
-	}, st, noMarkers{}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), func(err error) { t.Errorf("halted: %v", err) })
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), waitMax)
-		defer cancel()
-		require.NoError(t, host.Stop(ctx))
-		require.NoError(t, st.Close())
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
-	defer cancel()
-	require.NoError(t, host.WaitReady(ctx))
-	return host
-}
-
 // startCatalogs makes catalogs over one host, as gateways of one cluster have
 // them: what one changes, another knows of by following alone.
 func startCatalogs(t *testing.T, n int, data ...shards.ShardID) []*catalog.Catalog {
 	t.Helper()
-	host := startHost(t, data)
+	host := shardstest.Start(t, prometheus.NewRegistry(), data...)
 	catalogs := make([]*catalog.Catalog, n)
 	for i := range catalogs {
 		c, err := catalog.New(host, catalog.Config{DataShards: data}, time.Now, slog.New(slog.DiscardHandler))

@@ -27,7 +27,7 @@ func nodeThatCutsOff(t *testing.T, stallMax time.Duration) (n *node.Node, secret
 	cfg := node.Config{
 		DataDir: filepath.Join(t.TempDir(), "data"), ListenAPI: "127.0.0.1:0", ListenOps: "127.0.0.1:0", ListenEtcd: "127.0.0.1:0",
 	}
-	cfg.Etcd.WatchStallMax = stallMax
+	cfg.Etcd.StallMax = stallMax
 	go func() {
 		ended <- node.Run(ctx, cfg, func(ctx context.Context, n *node.Node) error {
 			client, err := createTenant(ctx, n, "slow")

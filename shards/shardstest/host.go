@@ -1,0 +1,49 @@
+// Package shardstest runs the shards of a node within a test.
+package shardstest
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/store"
+)
+
+// waitMax is how long shards may take to start or to stop on a busy machine.
+const waitMax = 30 * time.Second
+
+// noMarkers is for a host that is started once.
+type noMarkers struct{}
+
+func (noMarkers) HasReplica(shards.ShardID, uint64) bool   { return false }
+func (noMarkers) MarkReplica(shards.ShardID, uint64) error { return nil }
+
+// Start runs the system shard and the data shards in a directory of the test,
+// until it ends. They are ready when it returns; the test fails if one of them
+// cannot go on.
+func Start(t *testing.T, metrics prometheus.Registerer, data ...shards.ShardID) *shards.Host {
+	t.Helper()
+	dir := t.TempDir()
+	st, err := store.Open(store.Config{Dir: dir + "/state"})
+	require.NoError(t, err)
+	host, err := shards.Start(t.Context(), shards.Config{
+		NodeID: "9f1c6d1e-4f0e-4f0a-9a70-9d3a2e0c5b11", Dir: dir + "/raft",
+		Shards: append([]shards.ShardID{shards.SystemShard}, data...),
+	}, st, noMarkers{}, metrics, slog.New(slog.DiscardHandler), func(err error) { t.Errorf("halted: %v", err) })
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), waitMax)
+		defer cancel()
+		require.NoError(t, host.Stop(ctx))
+		require.NoError(t, st.Close())
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
+	defer cancel()
+	require.NoError(t, host.WaitReady(ctx))
+	return host
+}
