@@ -21,6 +21,146 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// NodeState is what becomes of a node.
+type NodeState int32
+
+const (
+	// Not said.
+	NodeState_NODE_STATE_UNSPECIFIED NodeState = 0
+	// It may get replicas and lead shards.
+	NodeState_NODE_STATE_ACTIVE NodeState = 1
+	// It is about to stop for a while: it leads nothing and gets no replicas, and
+	// keeps those it has.
+	NodeState_NODE_STATE_DRAINING NodeState = 2
+	// It is gone for good: its replicas are replaced.
+	NodeState_NODE_STATE_REMOVED NodeState = 3
+)
+
+// Enum value maps for NodeState.
+var (
+	NodeState_name = map[int32]string{
+		0: "NODE_STATE_UNSPECIFIED",
+		1: "NODE_STATE_ACTIVE",
+		2: "NODE_STATE_DRAINING",
+		3: "NODE_STATE_REMOVED",
+	}
+	NodeState_value = map[string]int32{
+		"NODE_STATE_UNSPECIFIED": 0,
+		"NODE_STATE_ACTIVE":      1,
+		"NODE_STATE_DRAINING":    2,
+		"NODE_STATE_REMOVED":     3,
+	}
+)
+
+func (x NodeState) Enum() *NodeState {
+	p := new(NodeState)
+	*p = x
+	return p
+}
+
+func (x NodeState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NodeState) Descriptor() protoreflect.EnumDescriptor {
+	return file_flotilla_internal_v1_record_proto_enumTypes[0].Descriptor()
+}
+
+func (NodeState) Type() protoreflect.EnumType {
+	return &file_flotilla_internal_v1_record_proto_enumTypes[0]
+}
+
+func (x NodeState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NodeState.Descriptor instead.
+func (NodeState) EnumDescriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{0}
+}
+
+// ReplicaState is how far a replica is in its life. Each step is taken by one
+// party alone: placement decides (P), the node that leads the shard changes the
+// Raft group (L), the replica's own node runs it (N).
+//
+//	P: FIRST                       N: starts it as the only member -> VOTER
+//	P: ADDING   L: adds it as a non-voting member -> CATCHING_UP
+//	            N: starts it, and once it has what was committed -> CAUGHT_UP
+//	P: PROMOTING                   L: makes it a voter -> VOTER
+//	P, or N if its log is lost: REMOVING   L: removes it from the group; the entry goes
+//	                               N: drops what it has of replicas that have no entry
+type ReplicaState int32
+
+const (
+	// Not said.
+	ReplicaState_REPLICA_STATE_UNSPECIFIED ReplicaState = 0
+	// The first member of a new shard.
+	ReplicaState_REPLICA_STATE_FIRST ReplicaState = 1
+	// To be added to the group as a non-voting member.
+	ReplicaState_REPLICA_STATE_ADDING ReplicaState = 2
+	// A non-voting member that is behind.
+	ReplicaState_REPLICA_STATE_CATCHING_UP ReplicaState = 3
+	// A non-voting member that is not.
+	ReplicaState_REPLICA_STATE_CAUGHT_UP ReplicaState = 4
+	// To be made a voter.
+	ReplicaState_REPLICA_STATE_PROMOTING ReplicaState = 5
+	// A voter.
+	ReplicaState_REPLICA_STATE_VOTER ReplicaState = 6
+	// To be removed from the group.
+	ReplicaState_REPLICA_STATE_REMOVING ReplicaState = 7
+)
+
+// Enum value maps for ReplicaState.
+var (
+	ReplicaState_name = map[int32]string{
+		0: "REPLICA_STATE_UNSPECIFIED",
+		1: "REPLICA_STATE_FIRST",
+		2: "REPLICA_STATE_ADDING",
+		3: "REPLICA_STATE_CATCHING_UP",
+		4: "REPLICA_STATE_CAUGHT_UP",
+		5: "REPLICA_STATE_PROMOTING",
+		6: "REPLICA_STATE_VOTER",
+		7: "REPLICA_STATE_REMOVING",
+	}
+	ReplicaState_value = map[string]int32{
+		"REPLICA_STATE_UNSPECIFIED": 0,
+		"REPLICA_STATE_FIRST":       1,
+		"REPLICA_STATE_ADDING":      2,
+		"REPLICA_STATE_CATCHING_UP": 3,
+		"REPLICA_STATE_CAUGHT_UP":   4,
+		"REPLICA_STATE_PROMOTING":   5,
+		"REPLICA_STATE_VOTER":       6,
+		"REPLICA_STATE_REMOVING":    7,
+	}
+)
+
+func (x ReplicaState) Enum() *ReplicaState {
+	p := new(ReplicaState)
+	*p = x
+	return p
+}
+
+func (x ReplicaState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReplicaState) Descriptor() protoreflect.EnumDescriptor {
+	return file_flotilla_internal_v1_record_proto_enumTypes[1].Descriptor()
+}
+
+func (ReplicaState) Type() protoreflect.EnumType {
+	return &file_flotilla_internal_v1_record_proto_enumTypes[1]
+}
+
+func (x ReplicaState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReplicaState.Descriptor instead.
+func (ReplicaState) EnumDescriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{1}
+}
+
 // ShardState is the row of a shard itself, written with every log entry.
 type ShardState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -587,8 +727,15 @@ type ClusterRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The next namespace number to give out.
 	NextNamespaceId uint64 `protobuf:"varint,1,opt,name=next_namespace_id,json=nextNamespaceId,proto3" json:"next_namespace_id,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Its UUID, which every node's identity names.
+	ClusterId string `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// The feature level: commands and stored formats of a higher one are not
+	// used. It is raised once every node knows the next, and never lowered.
+	Level uint32 `protobuf:"varint,3,opt,name=level,proto3" json:"level,omitempty"`
+	// How many voters a shard has once there are nodes enough; odd.
+	Replication   uint32 `protobuf:"varint,4,opt,name=replication,proto3" json:"replication,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClusterRecord) Reset() {
@@ -626,6 +773,314 @@ func (x *ClusterRecord) GetNextNamespaceId() uint64 {
 		return x.NextNamespaceId
 	}
 	return 0
+}
+
+func (x *ClusterRecord) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *ClusterRecord) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *ClusterRecord) GetReplication() uint32 {
+	if x != nil {
+		return x.Replication
+	}
+	return 0
+}
+
+// NodeRecord is a node in the catalog: nodes/<node id>. While the node lives
+// there is also live/<node id>, whose value is its boot_id and which a lease of
+// the node keeps.
+type NodeRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What its operator calls it; two nodes never have the same.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The failure domain, such as a data center; replicas of a shard are spread
+	// over them.
+	Zone string `protobuf:"bytes,2,opt,name=zone,proto3" json:"zone,omitempty"`
+	// host:port of the RPC between nodes.
+	PeerAddress string `protobuf:"bytes,3,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
+	// host:port of Raft; empty for a node that hosts no replicas.
+	RaftAddress string `protobuf:"bytes,4,opt,name=raft_address,json=raftAddress,proto3" json:"raft_address,omitempty"`
+	// Base URL of the API.
+	ApiUrl string `protobuf:"bytes,5,opt,name=api_url,json=apiUrl,proto3" json:"api_url,omitempty"`
+	// Base URL of the etcd v3 API.
+	EtcdUrl string `protobuf:"bytes,6,opt,name=etcd_url,json=etcdUrl,proto3" json:"etcd_url,omitempty"`
+	// Version of the program.
+	Version string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
+	// The highest feature level that the program knows.
+	Level uint32 `protobuf:"varint,8,opt,name=level,proto3" json:"level,omitempty"`
+	// It hosts replicas. Without it, it only routes for callers.
+	Hosts bool `protobuf:"varint,9,opt,name=hosts,proto3" json:"hosts,omitempty"`
+	// What its operator, or placement, wants of it.
+	State NodeState `protobuf:"varint,10,opt,name=state,proto3,enum=flotilla.internal.v1.NodeState" json:"state,omitempty"`
+	// When it joined, in milliseconds since 1970.
+	JoinTimeMs uint64 `protobuf:"varint,11,opt,name=join_time_ms,json=joinTimeMs,proto3" json:"join_time_ms,omitempty"`
+	// Since when it shows no sign of life, in milliseconds since 1970; 0 while
+	// it does.
+	DeadSinceMs uint64 `protobuf:"varint,12,opt,name=dead_since_ms,json=deadSinceMs,proto3" json:"dead_since_ms,omitempty"`
+	// A random UUID of the process: two processes with one identity differ in it.
+	BootId        string `protobuf:"bytes,13,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeRecord) Reset() {
+	*x = NodeRecord{}
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeRecord) ProtoMessage() {}
+
+func (x *NodeRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeRecord.ProtoReflect.Descriptor instead.
+func (*NodeRecord) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *NodeRecord) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NodeRecord) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *NodeRecord) GetPeerAddress() string {
+	if x != nil {
+		return x.PeerAddress
+	}
+	return ""
+}
+
+func (x *NodeRecord) GetRaftAddress() string {
+	if x != nil {
+		return x.RaftAddress
+	}
+	return ""
+}
+
+func (x *NodeRecord) GetApiUrl() string {
+	if x != nil {
+		return x.ApiUrl
+	}
+	return ""
+}
+
+func (x *NodeRecord) GetEtcdUrl() string {
+	if x != nil {
+		return x.EtcdUrl
+	}
+	return ""
+}
+
+func (x *NodeRecord) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *NodeRecord) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *NodeRecord) GetHosts() bool {
+	if x != nil {
+		return x.Hosts
+	}
+	return false
+}
+
+func (x *NodeRecord) GetState() NodeState {
+	if x != nil {
+		return x.State
+	}
+	return NodeState_NODE_STATE_UNSPECIFIED
+}
+
+func (x *NodeRecord) GetJoinTimeMs() uint64 {
+	if x != nil {
+		return x.JoinTimeMs
+	}
+	return 0
+}
+
+func (x *NodeRecord) GetDeadSinceMs() uint64 {
+	if x != nil {
+		return x.DeadSinceMs
+	}
+	return 0
+}
+
+func (x *NodeRecord) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+// PlacementRecord is where the replicas of a shard are, and where they should
+// be, in the catalog: placements/<shard>.
+type PlacementRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those that are there, come, or go.
+	Replicas []*ReplicaRecord `protobuf:"bytes,1,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	// The next replica id to give out. None is ever used again.
+	NextReplicaId uint64 `protobuf:"varint,2,opt,name=next_replica_id,json=nextReplicaId,proto3" json:"next_replica_id,omitempty"`
+	// The node that should lead the shard; empty for any.
+	LeaderNodeId  string `protobuf:"bytes,3,opt,name=leader_node_id,json=leaderNodeId,proto3" json:"leader_node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementRecord) Reset() {
+	*x = PlacementRecord{}
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementRecord) ProtoMessage() {}
+
+func (x *PlacementRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementRecord.ProtoReflect.Descriptor instead.
+func (*PlacementRecord) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PlacementRecord) GetReplicas() []*ReplicaRecord {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+func (x *PlacementRecord) GetNextReplicaId() uint64 {
+	if x != nil {
+		return x.NextReplicaId
+	}
+	return 0
+}
+
+func (x *PlacementRecord) GetLeaderNodeId() string {
+	if x != nil {
+		return x.LeaderNodeId
+	}
+	return ""
+}
+
+// ReplicaRecord is one replica of a shard.
+type ReplicaRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id in the Raft group.
+	ReplicaId uint64 `protobuf:"varint,1,opt,name=replica_id,json=replicaId,proto3" json:"replica_id,omitempty"`
+	// The node that it is on.
+	NodeId string `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// How far it is in its life.
+	State         ReplicaState `protobuf:"varint,3,opt,name=state,proto3,enum=flotilla.internal.v1.ReplicaState" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicaRecord) Reset() {
+	*x = ReplicaRecord{}
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicaRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicaRecord) ProtoMessage() {}
+
+func (x *ReplicaRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicaRecord.ProtoReflect.Descriptor instead.
+func (*ReplicaRecord) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReplicaRecord) GetReplicaId() uint64 {
+	if x != nil {
+		return x.ReplicaId
+	}
+	return 0
+}
+
+func (x *ReplicaRecord) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *ReplicaRecord) GetState() ReplicaState {
+	if x != nil {
+		return x.State
+	}
+	return ReplicaState_REPLICA_STATE_UNSPECIFIED
 }
 
 var File_flotilla_internal_v1_record_proto protoreflect.FileDescriptor
@@ -678,9 +1133,53 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\vShardRecord\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x01 \x01(\x04R\n" +
-	"namespaces\";\n" +
+	"namespaces\"\x92\x01\n" +
 	"\rClusterRecord\x12*\n" +
-	"\x11next_namespace_id\x18\x01 \x01(\x04R\x0fnextNamespaceIdB\xd7\x01\n" +
+	"\x11next_namespace_id\x18\x01 \x01(\x04R\x0fnextNamespaceId\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12\x14\n" +
+	"\x05level\x18\x03 \x01(\rR\x05level\x12 \n" +
+	"\vreplication\x18\x04 \x01(\rR\vreplication\"\x8a\x03\n" +
+	"\n" +
+	"NodeRecord\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04zone\x18\x02 \x01(\tR\x04zone\x12!\n" +
+	"\fpeer_address\x18\x03 \x01(\tR\vpeerAddress\x12!\n" +
+	"\fraft_address\x18\x04 \x01(\tR\vraftAddress\x12\x17\n" +
+	"\aapi_url\x18\x05 \x01(\tR\x06apiUrl\x12\x19\n" +
+	"\betcd_url\x18\x06 \x01(\tR\aetcdUrl\x12\x18\n" +
+	"\aversion\x18\a \x01(\tR\aversion\x12\x14\n" +
+	"\x05level\x18\b \x01(\rR\x05level\x12\x14\n" +
+	"\x05hosts\x18\t \x01(\bR\x05hosts\x125\n" +
+	"\x05state\x18\n" +
+	" \x01(\x0e2\x1f.flotilla.internal.v1.NodeStateR\x05state\x12 \n" +
+	"\fjoin_time_ms\x18\v \x01(\x04R\n" +
+	"joinTimeMs\x12\"\n" +
+	"\rdead_since_ms\x18\f \x01(\x04R\vdeadSinceMs\x12\x17\n" +
+	"\aboot_id\x18\r \x01(\tR\x06bootId\"\xa0\x01\n" +
+	"\x0fPlacementRecord\x12?\n" +
+	"\breplicas\x18\x01 \x03(\v2#.flotilla.internal.v1.ReplicaRecordR\breplicas\x12&\n" +
+	"\x0fnext_replica_id\x18\x02 \x01(\x04R\rnextReplicaId\x12$\n" +
+	"\x0eleader_node_id\x18\x03 \x01(\tR\fleaderNodeId\"\x81\x01\n" +
+	"\rReplicaRecord\x12\x1d\n" +
+	"\n" +
+	"replica_id\x18\x01 \x01(\x04R\treplicaId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x128\n" +
+	"\x05state\x18\x03 \x01(\x0e2\".flotilla.internal.v1.ReplicaStateR\x05state*o\n" +
+	"\tNodeState\x12\x1a\n" +
+	"\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11NODE_STATE_ACTIVE\x10\x01\x12\x17\n" +
+	"\x13NODE_STATE_DRAINING\x10\x02\x12\x16\n" +
+	"\x12NODE_STATE_REMOVED\x10\x03*\xee\x01\n" +
+	"\fReplicaState\x12\x1d\n" +
+	"\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13REPLICA_STATE_FIRST\x10\x01\x12\x18\n" +
+	"\x14REPLICA_STATE_ADDING\x10\x02\x12\x1d\n" +
+	"\x19REPLICA_STATE_CATCHING_UP\x10\x03\x12\x1b\n" +
+	"\x17REPLICA_STATE_CAUGHT_UP\x10\x04\x12\x1b\n" +
+	"\x17REPLICA_STATE_PROMOTING\x10\x05\x12\x17\n" +
+	"\x13REPLICA_STATE_VOTER\x10\x06\x12\x1a\n" +
+	"\x16REPLICA_STATE_REMOVING\x10\aB\xd7\x01\n" +
 	"\x18com.flotilla.internal.v1B\vRecordProtoP\x01Z<github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1\xa2\x02\x03FIX\xaa\x02\x14Flotilla.Internal.V1\xca\x02\x14Flotilla\\Internal\\V1\xe2\x02 Flotilla\\Internal\\V1\\GPBMetadata\xea\x02\x16Flotilla::Internal::V1b\x06proto3"
 
 var (
@@ -695,25 +1194,34 @@ func file_flotilla_internal_v1_record_proto_rawDescGZIP() []byte {
 	return file_flotilla_internal_v1_record_proto_rawDescData
 }
 
-var file_flotilla_internal_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_flotilla_internal_v1_record_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_flotilla_internal_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_flotilla_internal_v1_record_proto_goTypes = []any{
-	(*ShardState)(nil),      // 0: flotilla.internal.v1.ShardState
-	(*NamespaceState)(nil),  // 1: flotilla.internal.v1.NamespaceState
-	(*RequestAnswer)(nil),   // 2: flotilla.internal.v1.RequestAnswer
-	(*RequestAnswers)(nil),  // 3: flotilla.internal.v1.RequestAnswers
-	(*TenantRecord)(nil),    // 4: flotilla.internal.v1.TenantRecord
-	(*NamespaceRecord)(nil), // 5: flotilla.internal.v1.NamespaceRecord
-	(*APIKeyRecord)(nil),    // 6: flotilla.internal.v1.APIKeyRecord
-	(*ShardRecord)(nil),     // 7: flotilla.internal.v1.ShardRecord
-	(*ClusterRecord)(nil),   // 8: flotilla.internal.v1.ClusterRecord
+	(NodeState)(0),          // 0: flotilla.internal.v1.NodeState
+	(ReplicaState)(0),       // 1: flotilla.internal.v1.ReplicaState
+	(*ShardState)(nil),      // 2: flotilla.internal.v1.ShardState
+	(*NamespaceState)(nil),  // 3: flotilla.internal.v1.NamespaceState
+	(*RequestAnswer)(nil),   // 4: flotilla.internal.v1.RequestAnswer
+	(*RequestAnswers)(nil),  // 5: flotilla.internal.v1.RequestAnswers
+	(*TenantRecord)(nil),    // 6: flotilla.internal.v1.TenantRecord
+	(*NamespaceRecord)(nil), // 7: flotilla.internal.v1.NamespaceRecord
+	(*APIKeyRecord)(nil),    // 8: flotilla.internal.v1.APIKeyRecord
+	(*ShardRecord)(nil),     // 9: flotilla.internal.v1.ShardRecord
+	(*ClusterRecord)(nil),   // 10: flotilla.internal.v1.ClusterRecord
+	(*NodeRecord)(nil),      // 11: flotilla.internal.v1.NodeRecord
+	(*PlacementRecord)(nil), // 12: flotilla.internal.v1.PlacementRecord
+	(*ReplicaRecord)(nil),   // 13: flotilla.internal.v1.ReplicaRecord
 }
 var file_flotilla_internal_v1_record_proto_depIdxs = []int32{
-	2, // 0: flotilla.internal.v1.RequestAnswers.answers:type_name -> flotilla.internal.v1.RequestAnswer
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	4,  // 0: flotilla.internal.v1.RequestAnswers.answers:type_name -> flotilla.internal.v1.RequestAnswer
+	0,  // 1: flotilla.internal.v1.NodeRecord.state:type_name -> flotilla.internal.v1.NodeState
+	13, // 2: flotilla.internal.v1.PlacementRecord.replicas:type_name -> flotilla.internal.v1.ReplicaRecord
+	1,  // 3: flotilla.internal.v1.ReplicaRecord.state:type_name -> flotilla.internal.v1.ReplicaState
+	4,  // [4:4] is the sub-list for method output_type
+	4,  // [4:4] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_flotilla_internal_v1_record_proto_init() }
@@ -727,13 +1235,14 @@ func file_flotilla_internal_v1_record_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flotilla_internal_v1_record_proto_rawDesc), len(file_flotilla_internal_v1_record_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   9,
+			NumEnums:      2,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_flotilla_internal_v1_record_proto_goTypes,
 		DependencyIndexes: file_flotilla_internal_v1_record_proto_depIdxs,
+		EnumInfos:         file_flotilla_internal_v1_record_proto_enumTypes,
 		MessageInfos:      file_flotilla_internal_v1_record_proto_msgTypes,
 	}.Build()
 	File_flotilla_internal_v1_record_proto = out.File
