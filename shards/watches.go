@@ -1,7 +1,9 @@
 package shards
 
 import (
+	"context"
 	"fmt"
+	"iter"
 
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/shards/watch"
@@ -16,6 +18,18 @@ func (h *Host) Watches(id ShardID) (*watch.Hub, error) {
 		return nil, fmt.Errorf("shard %d: %w", id, ErrShardNotFound)
 	}
 	return s.watches, nil
+}
+
+// Watch gives the answers of one watch on this node's replica of a shard: see
+// watch.Follow.
+func (h *Host) Watch(ctx context.Context, id ShardID, owner watch.Owner, spec watch.Spec) iter.Seq2[watch.Answer, error] {
+	return watch.Follow(ctx, func(s *watch.Stream) error {
+		hub, err := h.Watches(id)
+		if err != nil {
+			return err
+		}
+		return s.Create(hub, owner, spec)
+	})
 }
 
 func (h *Host) newHub(s *shard, m *watch.Metrics) *watch.Hub {

@@ -36,7 +36,7 @@ func (*stubEngine) Propose(context.Context, shards.ShardID, tenancy.TenantID, *i
 	return &flotillav1.PutResponse{Revision: 9}, nil
 }
 
-func (*stubEngine) Read(context.Context, shards.ShardID, shards.Consistency, func(*shards.View) error) error {
+func (*stubEngine) QueryBatch(context.Context, shards.ShardID, *shards.QueryBatch) error {
 	return errStub
 }
 func (*stubEngine) Watches(shards.ShardID) (*watch.Hub, error) { return nil, errStub }

@@ -96,15 +96,16 @@ func (w *snapshotWriter) keys(ctx context.Context) error {
 const leasesAtOnce = 10_000
 
 func (w *snapshotWriter) leases(ctx context.Context) error {
-	leases, revision, err := w.kv.Leases(ctx, w.caller.namespace)
+	leases, err := w.kv.Leases(ctx, w.caller.namespace)
 	if err != nil {
 		return err
 	}
-	w.revision = revision
-	for some := range slices.Chunk(leases, leasesAtOnce) {
+	w.revision = leases.GetRevision()
+	ttls := leases.GetTtlSeconds()
+	for ids := range slices.Chunk(leases.GetIds(), leasesAtOnce) {
 		err := w.put(bucketLease, func(put func(key, value []byte) error) error {
-			for _, l := range some {
-				if err := put(uint64Bytes(uint64(l.ID)), encodeLease(l.ID, l.TTLSeconds)); err != nil {
+			for i, id := range ids {
+				if err := put(uint64Bytes(uint64(id)), encodeLease(id, ttls[i])); err != nil {
 					return err
 				}
 			}
@@ -113,6 +114,7 @@ func (w *snapshotWriter) leases(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		ttls = ttls[len(ids):]
 	}
 	return nil
 }

@@ -15,11 +15,11 @@ import (
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
-// Host is what the gateway needs of the node's shards.
+// Host is what the gateway needs of shards: a Router, or a node's own host.
 type Host interface {
 	Submit(shard shards.ShardID, call *shards.Call) error
 	Propose(ctx context.Context, shard shards.ShardID, tenant tenancy.TenantID, command *internalv1.Command) (proto.Message, error)
-	Read(ctx context.Context, shard shards.ShardID, c shards.Consistency, read func(*shards.View) error) error
+	QueryBatch(ctx context.Context, shard shards.ShardID, batch *shards.QueryBatch) error
 	Watches(shard shards.ShardID) (*watch.Hub, error)
 }
 
@@ -48,15 +48,16 @@ type Request interface {
 // Do runs one request and returns its response, which has type A.
 func Do[A proto.Message](ctx context.Context, kv *KV, req Request) (A, error) {
 	response, err := kv.do(ctx, req)
-	if err != nil {
-		var none A
-		return none, err
-	}
+	return as[A](response, err)
+}
+
+// as is an answer whose type is known.
+func as[A proto.Message](response proto.Message, err error) (A, error) {
 	answer, ok := response.(A)
-	if !ok {
-		return answer, fmt.Errorf("the answer to %T is a %T", req, response)
+	if err == nil && !ok {
+		err = fmt.Errorf("an answer is a %T, and not a %T", response, answer)
 	}
-	return answer, nil
+	return answer, err
 }
 
 func (kv *KV) do(ctx context.Context, req Request) (proto.Message, error) {
@@ -70,36 +71,13 @@ func (kv *KV) do(ctx context.Context, req Request) (proto.Message, error) {
 	if a.command != nil {
 		return kv.host.Propose(ctx, a.route.Shard, a.tenant, a.command)
 	}
-	var response proto.Message
-	err = kv.host.Read(ctx, a.route.Shard, a.consistency, func(v *shards.View) error {
-		var err error
-		response, err = kv.read(ctx, v, a)
-		return err
-	})
-	return response, err
+	return shards.Ask(ctx, kv.host, a.route.Shard, a.tenant, a.consistency, a.query())
 }
 
-// read answers an admitted read from a shard's state.
-func (kv *KV) read(ctx context.Context, v *shards.View, a admitted) (proto.Message, error) {
-	space, state, err := v.Namespace(a.route.Namespace)
-	if err != nil {
-		return nil, err
-	}
-	switch req := a.request.(type) {
-	case *flotillav1.GetRequest:
-		return mvcc.Get(space, &state, req)
-	case *flotillav1.RangeRequest:
-		return mvcc.Range(space, &state, req, mvcc.ReadLimits{
-			KeysMax: a.limits.RangeKeysMax, BytesMax: a.limits.RequestBytesMax, Interrupted: ctx.Err,
-		})
-	case *flotillav1.GetLeaseRequest:
-		return getLease(v, a, req, &state)
-	case *flotillav1.ListLeasesRequest:
-		return listLeases(v, a, req, &state)
-	case *flotillav1.TxnRequest:
-		return mvcc.ReadTxn(space, &state, ctx.Err, req)
-	default:
-		return nil, fmt.Errorf("%T is not a read", a.request)
+// query is an admitted read as its shard understands it.
+func (a *admitted) query() shards.Query {
+	return shards.Query{
+		Namespace: a.route.Namespace, Request: a.request, KeysMax: a.limits.RangeKeysMax, BytesMax: a.limits.RequestBytesMax,
 	}
 }
 

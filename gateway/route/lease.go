@@ -5,9 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
@@ -77,76 +74,14 @@ func checkListLeases(req *flotillav1.ListLeasesRequest) error {
 	return nil
 }
 
-// leaseKeysBytesMax bounds the keys of a lease in one answer, in bytes.
-const leaseKeysBytesMax = 16 << 20
-
-// getLease answers how a lease is.
-func getLease(v *shards.View, a admitted, req *flotillav1.GetLeaseRequest, state *mvcc.State) (proto.Message, error) {
-	ns := a.route.Namespace
-	lease, err := v.Lease(ns, req.GetId())
+// Leases reads all leases of a namespace from one state of its shard: their ids
+// and the TTLs that they were granted. It costs 16 bytes for each.
+func (kv *KV) Leases(ctx context.Context, namespace string) (*internalv1.LeaseTTLsResponse, error) {
+	a, err := kv.admit(ctx, &flotillav1.ListLeasesRequest{Namespace: namespace})
 	if err != nil {
 		return nil, err
 	}
-	remaining := lease.RemainingMS(v.ClockMS())
-	response := &flotillav1.GetLeaseResponse{
-		Revision:   uint64(state.Revision),
-		Id:         req.GetId(),
-		GrantedTtl: &durationpb.Duration{Seconds: int64(lease.TTLSeconds)},
-		RemainingTtl: &durationpb.Duration{
-			Seconds: int64(remaining / 1000), Nanos: int32(remaining%1000) * 1_000_000,
-		},
-	}
-	if req.GetKeys() {
-		response.Keys, err = v.LeaseKeys(ns, req.GetId(), leaseKeysBytesMax)
-	}
-	return response, err
-}
-
-// listLeases answers a page of a namespace's leases.
-func listLeases(v *shards.View, a admitted, req *flotillav1.ListLeasesRequest, state *mvcc.State) (proto.Message, error) {
-	ids, more, err := v.Leases(a.route.Namespace, req.GetAfterId(), int(req.GetLimit()))
-	return &flotillav1.ListLeasesResponse{Revision: uint64(state.Revision), Ids: ids, More: more}, err
-}
-
-// LeaseTTL is a lease and the TTL that it was granted.
-type LeaseTTL struct {
-	ID         int64
-	TTLSeconds int64
-}
-
-// Leases reads all leases of a namespace from one state of its shard, in the
-// order of their ids, and the revision of that state: the keys at that revision
-// have no other leases. It costs 16 bytes for each.
-func (kv *KV) Leases(ctx context.Context, namespace string) (leases []LeaseTTL, revision uint64, err error) {
-	a, err := kv.admit(ctx, &flotillav1.ListLeasesRequest{Namespace: namespace})
-	if err != nil {
-		return nil, 0, err
-	}
-	ns := a.route.Namespace
-	err = kv.host.Read(ctx, a.route.Shard, shards.Linearizable, func(v *shards.View) error {
-		_, state, err := v.Namespace(ns)
-		if err != nil {
-			return err
-		}
-		revision = uint64(state.Revision)
-		after, more := int64(0), true
-		for more {
-			var ids []int64
-			if ids, more, err = v.Leases(ns, after, listLeasesMax); err != nil {
-				return err
-			}
-			for _, id := range ids {
-				lease, err := v.Lease(ns, id)
-				if err != nil {
-					return err
-				}
-				leases, after = append(leases, LeaseTTL{ID: id, TTLSeconds: int64(lease.TTLSeconds)}), id
-			}
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return leases, revision, err
+	query := shards.Query{Namespace: a.route.Namespace, Request: &internalv1.LeaseTTLsRequest{}}
+	response, err := shards.Ask(ctx, kv.host, a.route.Shard, a.tenant, shards.Linearizable, query)
+	return as[*internalv1.LeaseTTLsResponse](response, err)
 }

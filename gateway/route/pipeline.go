@@ -235,26 +235,32 @@ func (p *Pipeline) read(ctx context.Context, group readGroup, ops []*operation) 
 	slices.SortFunc(ops, func(a, b *operation) int {
 		return cmp.Or(cmp.Compare(a.route.Namespace, b.route.Namespace), cmp.Compare(a.orderKey.key, b.orderKey.key))
 	})
-	done := 0
-	err := p.kv.host.Read(reading, group.shard, group.consistency, func(v *shards.View) error {
-		select {
-		case p.reading <- struct{}{}:
-			defer func() { <-p.reading }()
-		case <-reading.Done():
-			return fmt.Errorf("wait to read: %w", reading.Err())
+	batch := shards.QueryBatch{
+		Tenant: ops[0].tenant, Consistency: group.consistency, Queries: make([]shards.Query, len(ops)),
+		Begin: p.beginReading, Room: p.room,
+		Emit: func(i int, response proto.Message, err error) { p.finish(ctx, ops[i], response, err) },
+	}
+	for i, op := range ops {
+		batch.Queries[i] = op.query()
+	}
+	err := p.kv.host.QueryBatch(reading, group.shard, &batch)
+	if err == nil {
+		return
+	}
+	for i, op := range ops {
+		if !batch.Answered(i) {
+			p.finish(ctx, op, nil, err)
 		}
-		for _, op := range ops {
-			if err := p.room(reading); err != nil {
-				return err
-			}
-			response, err := p.kv.read(ctx, v, op.admitted)
-			p.finish(ctx, op, response, err)
-			done++
-		}
-		return nil
-	})
-	for _, op := range ops[done:] { // none, unless the state was not current or room ran out
-		p.finish(ctx, op, nil, err)
+	}
+}
+
+// beginReading waits until one more group may be read.
+func (p *Pipeline) beginReading(ctx context.Context) (end func(), err error) {
+	select {
+	case p.reading <- struct{}{}:
+		return func() { <-p.reading }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait to read: %w", ctx.Err())
 	}
 }
 

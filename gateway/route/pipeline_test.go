@@ -52,7 +52,7 @@ func (h *fakeHost) Propose(context.Context, shards.ShardID, tenancy.TenantID, *i
 	return nil, errors.New("not used")
 }
 
-func (h *fakeHost) Read(ctx context.Context, _ shards.ShardID, _ shards.Consistency, _ func(*shards.View) error) error {
+func (h *fakeHost) QueryBatch(ctx context.Context, _ shards.ShardID, _ *shards.QueryBatch) error {
 	end := make(chan struct{})
 	h.mu.Lock()
 	h.begun = append(h.begun, "get")

@@ -4,7 +4,9 @@ import (
 	"context"
 
 	"github.com/flotillakv/flotilla/placement/catalog"
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -21,15 +23,19 @@ func (kv *KV) Place(ctx context.Context, namespace string) (catalog.Route, error
 // State reads the counters of a namespace of the caller's tenant: its
 // revisions and how much it holds.
 func (kv *KV) State(ctx context.Context, namespace string, c shards.Consistency) (mvcc.State, error) {
-	var state mvcc.State
-	place, err := kv.Place(ctx, namespace)
-	if err != nil {
-		return state, err
+	principal, ok := tenancy.FromContext(ctx)
+	if !ok {
+		return mvcc.State{}, tenancy.ErrUnauthenticated
 	}
-	err = kv.host.Read(ctx, place.Shard, c, func(v *shards.View) error {
-		var err error
-		_, state, err = v.Namespace(place.Namespace)
-		return err
-	})
-	return state, err
+	place, err := kv.catalog.Route(ctx, principal.Tenant, namespace)
+	if err != nil {
+		return mvcc.State{}, err
+	}
+	query := shards.Query{Namespace: place.Namespace, Request: &internalv1.NamespaceStateRequest{}}
+	response, err := shards.Ask(ctx, kv.host, place.Shard, principal.Tenant, c, query)
+	record, err := as[*internalv1.NamespaceState](response, err)
+	if err != nil {
+		return mvcc.State{}, err
+	}
+	return machine.StateOf(record), nil
 }

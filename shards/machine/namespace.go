@@ -59,10 +59,11 @@ func DecodeNamespaceState(row []byte) (mvcc.State, error) {
 	if err := proto.Unmarshal(row, &rec); err != nil {
 		return mvcc.State{}, fmt.Errorf("decode a namespace's state: %w", err)
 	}
-	return stateOf(&rec), nil
+	return StateOf(&rec), nil
 }
 
-func stateOf(rec *internalv1.NamespaceState) mvcc.State {
+// StateOf is the counters that a record has.
+func StateOf(rec *internalv1.NamespaceState) mvcc.State {
 	return mvcc.State{
 		Revision:        mvcc.Revision(rec.GetRevision()),
 		CompactRevision: mvcc.Revision(rec.GetCompactRevision()),
@@ -72,17 +73,21 @@ func stateOf(rec *internalv1.NamespaceState) mvcc.State {
 	}
 }
 
-func (n *namespace) record() *internalv1.NamespaceState {
+// StateProto is a record of counters, with nothing else in it.
+func StateProto(state mvcc.State) *internalv1.NamespaceState {
 	return &internalv1.NamespaceState{
-		Epoch:           n.epoch,
-		Revision:        uint64(n.state.Revision),
-		CompactRevision: uint64(n.state.CompactRevision),
-		PurgedRevision:  uint64(n.state.PurgedRevision),
-		Keys:            n.state.Keys,
-		LiveBytes:       n.state.LiveBytes,
-		AgeBucket:       n.ageBucket,
-		Leases:          n.leases,
+		Revision:        uint64(state.Revision),
+		CompactRevision: uint64(state.CompactRevision),
+		PurgedRevision:  uint64(state.PurgedRevision),
+		Keys:            state.Keys,
+		LiveBytes:       state.LiveBytes,
 	}
+}
+
+func (n *namespace) record() *internalv1.NamespaceState {
+	rec := StateProto(n.state)
+	rec.Epoch, rec.AgeBucket, rec.Leases = n.epoch, n.ageBucket, n.leases
+	return rec
 }
 
 // namespaceCache holds the counters of the namespaces used last. Dirty ones
@@ -114,7 +119,7 @@ func (c *namespaceCache) get(rows Rows, id tenancy.NamespaceID) (*namespace, err
 		if err := proto.Unmarshal(row, &rec); err != nil {
 			return nil, fmt.Errorf("decode a namespace's state: %w", err)
 		}
-		ns.epoch, ns.ageBucket, ns.leases, ns.state = rec.GetEpoch(), rec.GetAgeBucket(), rec.GetLeases(), stateOf(&rec)
+		ns.epoch, ns.ageBucket, ns.leases, ns.state = rec.GetEpoch(), rec.GetAgeBucket(), rec.GetLeases(), StateOf(&rec)
 	}
 	ns.written = ns.state.Revision
 	ns.lru = c.used.PushFront(ns)
