@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/lni/dragonboat/v4/config"
+
 	"github.com/flotillakv/flotilla/shards/fair"
 	"github.com/flotillakv/flotilla/shards/watch"
 )
@@ -17,11 +19,11 @@ type Config struct {
 	NodeID string
 	// Dir is the directory of the Raft logs.
 	Dir string
-	// Shards are the shards whose replicas this node starts.
-	Shards []ShardID
+	// Transport carries what replicas say to those of other nodes, which it finds
+	// by their ids. Default: this node has no peers.
+	Transport config.TransportFactory
 
-	// RTT is the tick of the Raft groups. Elections take 10 ticks or more,
-	// heartbeats one. Default 20 ms.
+	// RTT is the tick of the Raft groups: see electionTicks. Default 20 ms.
 	RTT time.Duration
 	// LogStores is how many log stores, and threads that write them, the node
 	// has; each syncs by itself. It can never change on a deployed node, so
@@ -77,6 +79,9 @@ func (c Config) WithDefaults() Config {
 	c.CompactionAge = cmp.Or(c.CompactionAge, time.Hour)
 	c.MaintenanceInterval = cmp.Or(c.MaintenanceInterval, time.Second)
 	c.Queue = c.Queue.WithDefaults()
+	if c.Transport == nil {
+		c.Transport = loneTransport{}
+	}
 	return c
 }
 
@@ -88,9 +93,6 @@ func (c Config) Validate() error {
 	}
 	if c.Dir == "" {
 		errs = append(errs, errors.New("the directory of the Raft logs is missing"))
-	}
-	if len(c.Shards) == 0 {
-		errs = append(errs, errors.New("no shards are named"))
 	}
 	if c.RTT < time.Millisecond || c.RTT > time.Second {
 		errs = append(errs, fmt.Errorf("the Raft tick of %v is not between 1 ms and 1 s", c.RTT))

@@ -6,6 +6,17 @@ import (
 	"time"
 )
 
+// LevelError refuses a command that not every node knows yet: the cluster is
+// being upgraded, or its nodes are older than the caller. Nothing was applied.
+type LevelError struct {
+	// Needs is the feature level of the command, Has the cluster's.
+	Needs, Has uint32
+}
+
+func (e *LevelError) Error() string {
+	return fmt.Sprintf("the command needs feature level %d, and the cluster is at %d", e.Needs, e.Has)
+}
+
 var (
 	// ErrStopping says that the node is stopping and nothing was applied.
 	ErrStopping = errors.New("the node is stopping")
@@ -15,6 +26,7 @@ var (
 	// ErrOutcomeUnknown says that a proposal may or may not be applied: it was
 	// handed to Raft and its outcome was not seen in time.
 	ErrOutcomeUnknown = errors.New("the outcome of the write is unknown")
+	errTransferLate   = errors.New("it does not lead in time")
 	// ErrShardNotFound says that this node has no replica of the shard.
 	ErrShardNotFound = errors.New("no replica of the shard is on this node")
 )
@@ -25,6 +37,8 @@ type NotLeaderError struct {
 	Shard ShardID
 	// Leader is the replica that leads, 0 when that is not known.
 	Leader uint64
+	// Node is the id of the node that leads, "" when that is not known.
+	Node string
 }
 
 func (e *NotLeaderError) Error() string {

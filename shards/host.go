@@ -1,48 +1,56 @@
 package shards
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/config"
-	"github.com/lni/dragonboat/v4/raftio"
-	"github.com/lni/dragonboat/v4/statemachine"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	"github.com/flotillakv/flotilla/shards/machine"
-	"github.com/flotillakv/flotilla/shards/replica"
 	"github.com/flotillakv/flotilla/shards/store"
 	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
-// loneReplica is the replica id of a shard's only replica.
-const loneReplica = 1
-
-// A Host runs this node's replicas: it proposes commands to them, makes them
-// current for reads, and drives their maintenance.
+// A Host runs this node's replicas: it proposes commands to those that lead,
+// makes them current for reads, and drives their maintenance. Which replicas
+// there are is told by StartReplica and DropReplica.
 type Host struct {
-	cfg    Config
-	log    *slog.Logger
-	store  *store.Store
-	node   *dragonboat.NodeHost
-	shards map[ShardID]*shard
-	onHalt func(error)
+	cfg      Config
+	log      *slog.Logger
+	store    *store.Store
+	node     *dragonboat.NodeHost
+	registry *registry
+	markers  Markers
+	metrics  *metrics
+	watching *watch.Metrics
+	onHalt   func(error)
 
 	readOnly atomic.Bool
+	level    atomic.Uint32
 	accounts watch.Accounts
 	stop     context.CancelFunc
 	workers  sync.WaitGroup
+	deposed  chan *shard // replicas that lead no more
+
+	// changing is held while a replica starts or is dropped, before mu.
+	changing sync.Mutex
+	mu       sync.RWMutex
+	shards   map[ShardID]*shard
+	ended    bool // no replica starts any more
 
 	// reading is held shared by each read for as long as it uses the store,
 	// so that the store is not closed under it.
@@ -50,71 +58,32 @@ type Host struct {
 	stopped bool
 }
 
-// shard is one replica and what serves it.
-type shard struct {
-	id       ShardID
-	replica  *replica.Replica
-	proposer *proposer
-	reader   *reader
-	clock    *replica.Clock
-	rows     *store.Shard
-	watches  *watch.Hub
-	metrics  *shardMetrics
-	leader   atomic.Uint64
-	// expiring is whether a command that ends leases is on its way.
-	expiring atomic.Bool
-	term     atomic.Uint64
-}
-
-// Markers remember which replicas were started on this node, apart from their
-// logs.
-type Markers interface {
-	HasReplica(shard ShardID, replica uint64) bool
-	MarkReplica(shard ShardID, replica uint64) error
-}
-
-// LogMissingError refuses to start a replica whose log is gone: it has voted
-// and acknowledged what it no longer knows, so it must never come back.
-type LogMissingError struct{ Shard ShardID }
-
-func (e *LogMissingError) Error() string {
-	return fmt.Sprintf("the Raft log of shard %d is missing, though its replica ran here: restore the data directory from where it was, or start with an empty one", e.Shard)
-}
-
-// Start starts the node's replicas over its store. The store must outlive the
-// host. onHalt is called if a replica cannot go on: the process should end.
+// Start starts a node's consensus engine over its store, without replicas. The
+// store must outlive the host. onHalt is called if a replica cannot go on: the
+// process should end.
 func Start(ctx context.Context, cfg Config, st *store.Store, markers Markers, reg prometheus.Registerer, log *slog.Logger, onHalt func(error)) (*Host, error) {
 	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("shards: %w", err)
 	}
 	logLibraryTo(log)
-	h := &Host{cfg: cfg, log: log, store: st, shards: make(map[ShardID]*shard), onHalt: onHalt}
+	h := &Host{
+		cfg: cfg, log: log, store: st, registry: newRegistry(), markers: markers, metrics: newMetrics(reg),
+		shards: make(map[ShardID]*shard), onHalt: onHalt, deposed: make(chan *shard, 1024),
+	}
+	h.watching = watch.NewMetrics(reg, &h.accounts)
+	h.level.Store(machine.Level)
 	node, err := dragonboat.NewNodeHost(h.nodeConfig())
 	if err != nil {
 		return nil, fmt.Errorf("start the Raft engine: %w", err)
 	}
 	h.node = node
-	// All shards are known before the first starts: the engine tells of
-	// leaders from then on.
-	m := newMetrics(reg)
-	watches := watch.NewMetrics(reg, &h.accounts)
-	for _, id := range cfg.Shards {
-		h.shards[id] = h.newShard(id, m.of(id), watches)
-		m.watchReplica(id, h.shards[id].replica)
-	}
-	for _, id := range cfg.Shards {
-		if err := h.startReplica(h.shards[id], markers); err != nil {
-			node.Close()
-			h.closeShards()
-			return nil, fmt.Errorf("start shard %d: %w", id, err)
-		}
-	}
 	// Maintenance ends by Stop, in its turn, not with the caller's context.
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	h.stop = stop
 	h.workers.Go(func() { h.maintain(ctx) })
 	h.workers.Go(func() { h.expireLeases(ctx) })
+	h.workers.Go(func() { h.settleDeposed(ctx) })
 	return h, nil
 }
 
@@ -134,8 +103,8 @@ func (h *Host) nodeConfig() config.NodeHostConfig {
 		MaxReceiveQueueSize: 64 << 20,
 		RaftEventListener:   h,
 		Expert: config.ExpertConfig{
-			NodeRegistryFactory: newRegistry(),
-			TransportFactory:    loneTransport{},
+			NodeRegistryFactory: h.registry,
+			TransportFactory:    h.cfg.Transport,
 			LogDB:               logs,
 			Engine: config.EngineConfig{
 				ExecShards: h.cfg.LogStores, CommitShards: 4, ApplyShards: 4,
@@ -143,37 +112,6 @@ func (h *Host) nodeConfig() config.NodeHostConfig {
 			},
 		},
 	}
-}
-
-func (h *Host) newShard(id ShardID, m *shardMetrics, watches *watch.Metrics) *shard {
-	s := &shard{id: id, rows: h.store.Shard(uint64(id)), metrics: m}
-	s.clock = replica.NewClock(replica.SystemMonotonic())
-	s.watches = h.newHub(s, watches)
-	s.replica = replica.New(s.rows, s.clock, &applyListener{host: h, shard: s}, s.watches)
-	s.proposer = newProposer(id, h.node, h.cfg, proposerID(), s.clock, m)
-	s.reader = newReader(id, h.node, h.cfg, m)
-	return s
-}
-
-func (h *Host) startReplica(s *shard, markers Markers) error {
-	if markers.HasReplica(s.id, loneReplica) && !h.node.HasNodeInfo(uint64(s.id), loneReplica) {
-		return &LogMissingError{Shard: s.id}
-	}
-	create := func(uint64, uint64) statemachine.IOnDiskStateMachine { return s.replica }
-	members := map[uint64]dragonboat.Target{loneReplica: h.cfg.NodeID}
-	err := h.node.StartOnDiskReplica(members, false, create, config.Config{
-		ReplicaID: loneReplica, ShardID: uint64(s.id),
-		ElectionRTT: 10, HeartbeatRTT: 1,
-		CheckQuorum: true, PreVote: true, OrderedConfigChange: true,
-		SnapshotEntries: h.cfg.SnapshotEntries, CompactionOverhead: 1024,
-		MaxInMemLogSize: h.cfg.InMemoryLogBytesMax,
-	})
-	if err != nil {
-		return err
-	}
-	// Marked after its log exists: were it the other way round, a crash in
-	// between would look like a lost log.
-	return markers.MarkReplica(s.id, loneReplica)
 }
 
 func proposerID() uint64 {
@@ -187,10 +125,15 @@ func proposerID() uint64 {
 // answered, or its caller was told that its outcome is unknown.
 func (h *Host) Stop(ctx context.Context) error {
 	h.stop()
+	h.mu.Lock()
+	h.ended = true
+	h.mu.Unlock()
 	drained := make(chan struct{})
 	go func() {
 		h.workers.Wait()
-		h.closeShards()
+		for _, s := range h.running() {
+			s.close(ErrStopping)
+		}
 		close(drained)
 	}()
 	var err error
@@ -207,64 +150,49 @@ func (h *Host) Stop(ctx context.Context) error {
 	return err
 }
 
-func (h *Host) closeShards() {
-	for _, s := range h.shards {
-		s.proposer.close()
-		s.reader.close()
-		s.watches.Close(ErrStopping)
-	}
-}
-
-// LeaderUpdated implements the library's event listener. It shares a goroutine
-// with the engine, so it only notes what it hears.
-func (h *Host) LeaderUpdated(info raftio.LeaderInfo) {
-	s, ok := h.shards[ShardID(info.ShardID)]
+// shard is this node's replica of a shard, if it has one.
+func (h *Host) shard(id ShardID) (*shard, error) {
+	h.mu.RLock()
+	s, ok := h.shards[id]
+	h.mu.RUnlock()
 	if !ok {
-		return
+		return nil, fmt.Errorf("shard %d: %w", id, ErrShardNotFound)
 	}
-	s.leader.Store(info.LeaderID)
-	s.term.Store(info.Term)
-	s.metrics.leader.Set(0)
-	if info.LeaderID == loneReplica {
-		s.metrics.leader.Set(1)
-	}
+	return s, nil
 }
 
-// applyListener passes on what a replica applied.
-type applyListener struct {
-	host  *Host
-	shard *shard
-}
-
-// Applied implements replica.Listener.
-func (l *applyListener) Applied(header machine.Header, results []machine.Result) {
-	if header.Proposer == l.shard.proposer.id {
-		l.shard.proposer.applied(header.Sequence, results)
-	}
-}
-
-// Halted implements replica.Listener.
-func (l *applyListener) Halted(err error) {
-	l.host.log.Error("replica cannot go on", "shard_id", uint64(l.shard.id), "err", err)
-	l.host.onHalt(fmt.Errorf("shard %d: %w", l.shard.id, err))
+// running lists the replicas in the order of their shards.
+func (h *Host) running() []*shard {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	list := slices.Collect(maps.Values(h.shards))
+	slices.SortFunc(list, func(a, b *shard) int { return cmp.Compare(a.id, b.id) })
+	return list
 }
 
 // SetReadOnly refuses commands with ErrDiskFull, or lets them in again. Those
 // that free space are let in always.
 func (h *Host) SetReadOnly(readOnly bool) { h.readOnly.Store(readOnly) }
 
+// SetLevel lets in commands up to a feature level. It is what every node knows;
+// until it is set, what this one does.
+func (h *Host) SetLevel(level uint32) { h.level.Store(level) }
+
 // ReadOnly tells whether commands are refused for want of space.
 func (h *Host) ReadOnly() bool { return h.readOnly.Load() }
 
-// Submit puts a call in its tenant's line. An error says that it was refused,
-// and that Done will not be called.
+// Submit puts a call in its tenant's line, if this node leads the shard. An
+// error says that it was refused, and that Done will not be called.
 func (h *Host) Submit(id ShardID, c *Call) error {
-	s, ok := h.shards[id]
-	if !ok {
-		return fmt.Errorf("shard %d: %w", id, ErrShardNotFound)
+	s, err := h.shard(id)
+	if err != nil {
+		return err
 	}
 	if h.readOnly.Load() && !c.FreesSpace {
 		return ErrDiskFull
+	}
+	if needs := machine.LevelOf(c.Command); needs > h.level.Load() {
+		return &LevelError{Needs: needs, Has: h.level.Load()}
 	}
 	return s.proposer.submit(c)
 }
@@ -309,65 +237,5 @@ func freesSpace(c *internalv1.Command) bool {
 		return true
 	default:
 		return false
-	}
-}
-
-// WaitReady returns once every shard has a leader and is current.
-func (h *Host) WaitReady(ctx context.Context) error {
-	for _, s := range h.shards {
-		for {
-			err := s.reader.current(ctx)
-			if err == nil {
-				break
-			}
-			if _, ok := errors.AsType[*NotLeaderError](err); !ok {
-				return fmt.Errorf("wait for shard %d: %w", s.id, err)
-			}
-		}
-	}
-	return nil
-}
-
-// ShardStatus is what an operator wants to know of a replica.
-type ShardStatus struct {
-	Shard   ShardID `json:"shard"`
-	Leader  uint64  `json:"leader"`
-	Term    uint64  `json:"term"`
-	Applied uint64  `json:"applied_index"`
-	Queued  int     `json:"queued"`
-}
-
-// Status lists this node's replicas.
-func (h *Host) Status() []ShardStatus {
-	var list []ShardStatus
-	for _, id := range h.cfg.Shards {
-		list = append(list, h.shards[id].status())
-	}
-	return list
-}
-
-// ShardStatus tells of this node's replica of a shard, if it has one.
-func (h *Host) ShardStatus(id ShardID) (ShardStatus, bool) {
-	s, ok := h.shards[id]
-	if !ok {
-		return ShardStatus{}, false
-	}
-	return s.status(), true
-}
-
-// Term is the Raft term of a shard as this node knows it, 0 if it has no
-// replica of it.
-func (h *Host) Term(id ShardID) uint64 {
-	s, ok := h.shards[id]
-	if !ok {
-		return 0
-	}
-	return s.term.Load()
-}
-
-func (s *shard) status() ShardStatus {
-	return ShardStatus{
-		Shard: s.id, Leader: s.leader.Load(), Term: s.term.Load(),
-		Applied: s.replica.AppliedIndex(), Queued: s.proposer.queued(),
 	}
 }

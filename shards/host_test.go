@@ -47,6 +47,13 @@ func (m *markers) MarkReplica(shard shards.ShardID, replica uint64) error {
 	return nil
 }
 
+func (m *markers) UnmarkReplica(shard shards.ShardID, replica uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.known, m.key(shard, replica))
+	return nil
+}
+
 // node is a host over directories that outlive it.
 type node struct {
 	t       *testing.T
@@ -61,7 +68,6 @@ type node struct {
 func newNode(t *testing.T, cfg shards.Config) *node {
 	t.Helper()
 	cfg.NodeID = "9f1c6d1e-4f0e-4f0a-9a70-9d3a2e0c5b11"
-	cfg.Shards = []shards.ShardID{shards.SystemShard, dataShard}
 	n := &node{t: t, dir: t.TempDir(), markers: &markers{known: map[string]bool{}}, cfg: cfg}
 	n.start()
 	t.Cleanup(n.stop)
@@ -78,6 +84,9 @@ func (n *node) start() {
 	n.host, err = shards.Start(n.t.Context(), n.cfg, n.store, n.markers, n.metrics, slog.New(slog.DiscardHandler),
 		func(err error) { n.t.Errorf("halted: %v", err) })
 	require.NoError(n.t, err)
+	for _, shard := range []shards.ShardID{shards.SystemShard, dataShard} {
+		require.NoError(n.t, n.host.StartReplica(shards.ReplicaSpec{Shard: shard, Replica: 1, First: true}))
+	}
 	ctx, cancel := context.WithTimeout(n.t.Context(), 20*time.Second)
 	defer cancel()
 	require.NoError(n.t, n.host.WaitReady(ctx))
@@ -303,9 +312,12 @@ func TestReplicaWithoutItsLogIsNotStarted(t *testing.T) {
 	st, err := store.Open(store.Config{Dir: t.TempDir()})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, st.Close()) }()
-	_, err = shards.Start(t.Context(), lost, st, n.markers, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), func(error) {})
+	host, err := shards.Start(t.Context(), lost, st, n.markers, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), func(error) {})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, host.Stop(t.Context())) }()
 	var missing *shards.LogMissingError
-	require.ErrorAs(t, err, &missing)
+	require.ErrorAs(t, host.StartReplica(shards.ReplicaSpec{Shard: dataShard, Replica: 1}), &missing)
+	require.False(t, host.HasReplica(dataShard))
 }
 
 func TestOldRevisionsAreCompactedByAgeAndPurged(t *testing.T) {

@@ -37,7 +37,7 @@ func (h *Host) expireLeases(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			for _, s := range h.shards {
+			for _, s := range h.running() {
 				if s.replica.NextExpiry() != replica.NoExpiry {
 					h.proposeExpiry(s, 0, more) // so that the clock goes on from here
 				}
@@ -46,7 +46,7 @@ func (h *Host) expireLeases(ctx context.Context) {
 		case <-ticker.C:
 		case <-more:
 		}
-		for _, s := range h.shards {
+		for _, s := range h.running() {
 			h.expireDue(s, more)
 		}
 	}
@@ -68,7 +68,7 @@ func (h *Host) expireDue(s *shard, more chan<- struct{}) {
 // proposeExpiry ends up to leasesMax leases whose time is over, unless that is
 // on its way already.
 func (h *Host) proposeExpiry(s *shard, leasesMax uint32, more chan<- struct{}) {
-	if s.leader.Load() != loneReplica || !s.expiring.CompareAndSwap(false, true) {
+	if !s.leads() || !s.expiring.CompareAndSwap(false, true) {
 		return
 	}
 	done := func(r machine.Result) {
@@ -90,7 +90,7 @@ func (h *Host) proposeExpiry(s *shard, leasesMax uint32, more chan<- struct{}) {
 	}
 	if err != nil {
 		s.expiring.Store(false)
-		if !errors.Is(err, ErrStopping) {
+		if _, moved := errors.AsType[*NotLeaderError](err); !moved && !errors.Is(err, ErrStopping) {
 			h.log.Warn("end of leases put off", "shard_id", uint64(s.id), "err", err)
 		}
 	}

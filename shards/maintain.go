@@ -31,9 +31,8 @@ func (h *Host) maintain(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		for _, id := range h.cfg.Shards {
-			s := h.shards[id]
-			if s.leader.Load() == loneReplica {
+		for _, s := range h.running() {
+			if s.leads() {
 				h.maintainShard(ctx, s)
 			}
 			h.boundLog(ctx, s)
@@ -49,10 +48,10 @@ const logOverheadEntries = 128
 // grown by so many bytes. The engine itself counts entries only, and a few
 // thousand of them can be gigabytes.
 func (h *Host) boundLog(ctx context.Context, s *shard) {
-	if s.proposer.loggedBytes.Load() < h.cfg.LogBytesMax {
+	applied := s.replica.AppliedBytes()
+	if applied-s.boundedAt.Load() < h.cfg.LogBytesMax {
 		return
 	}
-	grown := s.proposer.loggedBytes.Load()
 	option := dragonboat.SnapshotOption{OverrideCompactionOverhead: true, CompactionOverhead: logOverheadEntries}
 	request, err := h.node.RequestSnapshot(uint64(s.id), option, h.cfg.ProposeTimeout)
 	if err != nil {
@@ -66,7 +65,7 @@ func (h *Host) boundLog(ctx context.Context, s *shard) {
 			h.log.Warn("log is not shortened: tried again", "shard_id", uint64(s.id))
 			return
 		}
-		s.proposer.loggedBytes.Add(-grown)
+		s.boundedAt.Store(applied)
 		s.metrics.snapshots.Inc()
 	case <-ctx.Done():
 	}

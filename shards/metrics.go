@@ -57,15 +57,33 @@ func (m *metrics) of(shard ShardID) *shardMetrics {
 	}
 }
 
-// watchReplica shows what a shard's replica is asked for when it is read.
-func (m *metrics) watchReplica(shard ShardID, r *replica.Replica) {
+// watchReplica shows what a shard's replica is asked for when it is read, until
+// forget.
+func (m *metrics) watchReplica(shard ShardID, r *replica.Replica) (shown []prometheus.Collector) {
 	gauge := func(name, help string, value func() float64) {
-		m.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		g := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: name, Help: help, ConstLabels: prometheus.Labels{"shard": strconv.FormatUint(uint64(shard), 10)},
-		}, value))
+		}, value)
+		m.reg.MustRegister(g)
+		shown = append(shown, g)
 	}
 	gauge("flotilla_shard_applied_index", "Index of the last applied log entry.",
 		func() float64 { return float64(r.AppliedIndex()) })
 	gauge("flotilla_shard_leases", "Leases of the shard's namespaces.",
 		func() float64 { return float64(r.Leases()) })
+	return shown
+}
+
+// forget takes a shard's series off, when its replica is dropped.
+func (m *metrics) forget(shard ShardID, shown []prometheus.Collector) {
+	for _, c := range shown {
+		m.reg.Unregister(c)
+	}
+	label := strconv.FormatUint(uint64(shard), 10)
+	m.leader.DeleteLabelValues(label)
+	for _, c := range []*prometheus.CounterVec{
+		m.entries, m.commands, m.refused, m.failed, m.readRounds, m.snapshots, m.expiredLeases,
+	} {
+		c.DeleteLabelValues(label)
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/lni/dragonboat/v4"
@@ -41,6 +40,9 @@ type proposer struct {
 	now     func() time.Time
 	clock   *replica.Clock
 	metrics *shardMetrics
+	// leads returns why no command may be proposed here. Raft would send it on
+	// to the leader, but commands carry the clock of the node that leads.
+	leads func() error
 
 	// dispatch is held from taking calls off the queue until their entry is
 	// handed to Raft, for P1. Lock order: dispatch, then mu.
@@ -53,18 +55,19 @@ type proposer struct {
 	// waiting are the calls of the entries on their way, by sequence number.
 	waiting  map[uint64][]*Call
 	sequence uint64
+	// settled is closed when nobody is to wait any more for the entries that
+	// are on their way, and made anew then.
+	settled chan struct{}
 
 	senders sync.WaitGroup
-	// loggedBytes are the bytes proposed since the log was last shortened.
-	loggedBytes atomic.Int64
 }
 
-func newProposer(shard ShardID, node *dragonboat.NodeHost, cfg Config, id uint64, clock *replica.Clock, m *shardMetrics) *proposer {
+func newProposer(shard ShardID, node *dragonboat.NodeHost, cfg Config, id uint64, clock *replica.Clock, m *shardMetrics, leads func() error) *proposer {
 	p := &proposer{
 		shard: shard, node: node, session: node.GetNoOPSession(uint64(shard)), cfg: cfg, id: id,
-		now: time.Now, clock: clock, metrics: m,
+		now: time.Now, clock: clock, metrics: m, leads: leads,
 		queue:   fair.New[tenancy.TenantID, *Call](cfg.Queue),
-		waiting: make(map[uint64][]*Call),
+		waiting: make(map[uint64][]*Call), settled: make(chan struct{}),
 	}
 	p.arrived.L = &p.mu
 	for range cfg.InFlightMax {
@@ -75,6 +78,9 @@ func newProposer(shard ShardID, node *dragonboat.NodeHost, cfg Config, id uint64
 
 // submit puts a call in line, or refuses it; Done is not called then.
 func (p *proposer) submit(c *Call) error {
+	if err := p.leads(); err != nil {
+		return err
+	}
 	if c.Deadline.IsZero() {
 		c.Deadline = p.now().Add(p.cfg.ProposeTimeout)
 	}
@@ -111,44 +117,69 @@ func (p *proposer) close() {
 func (p *proposer) send() {
 	var calls []*Call
 	for {
-		var sequence uint64
-		var request *dragonboat.RequestState
+		var e sentEntry
 		var err error
-		calls, sequence, request, err = p.dispatchOne(calls)
+		calls, e, err = p.dispatchOne(calls)
 		if len(calls) == 0 {
 			return
 		}
 		if err == nil {
-			result := <-request.ResultC()
-			request.Release()
-			err = outcome(result)
+			err = e.wait()
 		}
 		if err != nil {
-			p.fail(sequence, p.describe(err))
+			p.fail(e.sequence, p.describe(err))
 			calls = nil // a late Applied may still be reading it
 		}
 	}
 }
 
+// sentEntry is an entry on its way.
+type sentEntry struct {
+	sequence uint64
+	request  *dragonboat.RequestState
+	settled  <-chan struct{}
+}
+
+// wait returns nil once the entry was applied.
+func (e *sentEntry) wait() error {
+	select {
+	case result := <-e.request.ResultC():
+		e.request.Release()
+		return outcome(result)
+	case <-e.settled: // the request is left to the engine, which still has it
+		return fmt.Errorf("%w: another replica leads the shard", ErrOutcomeUnknown)
+	}
+}
+
+// settle ends the waiting for the entries that are on their way: their outcome
+// is unknown.
+func (p *proposer) settle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.settled)
+	p.settled = make(chan struct{})
+}
+
 // dispatchOne takes the calls that go next and hands them to Raft as one
 // entry. No calls are returned once the proposer is closed and drained.
-func (p *proposer) dispatchOne(buf []*Call) ([]*Call, uint64, *dragonboat.RequestState, error) {
+func (p *proposer) dispatchOne(buf []*Call) (calls []*Call, e sentEntry, err error) {
 	p.dispatch.Lock()
 	defer p.dispatch.Unlock()
-	calls, sequence := p.next(buf)
-	if len(calls) == 0 {
-		return nil, 0, nil, nil
+	if calls, e = p.next(buf); len(calls) == 0 {
+		return nil, e, nil
 	}
-	request, err := p.node.Propose(p.session, p.encode(calls, sequence), p.cfg.ProposeTimeout)
-	return calls, sequence, request, err
+	if err = p.leads(); err == nil {
+		e.request, err = p.node.Propose(p.session, p.encode(calls, e.sequence), p.cfg.ProposeTimeout)
+	}
+	return calls, e, err
 }
 
 // next waits for calls, takes those that go next and registers them.
-func (p *proposer) next(buf []*Call) ([]*Call, uint64) {
+func (p *proposer) next(buf []*Call) ([]*Call, sentEntry) {
 	for {
 		taken := p.take(buf[:0])
 		if len(taken) == 0 {
-			return nil, 0
+			return nil, sentEntry{}
 		}
 		if calls := p.live(taken); len(calls) > 0 {
 			p.mu.Lock()
@@ -157,7 +188,7 @@ func (p *proposer) next(buf []*Call) ([]*Call, uint64) {
 			// buf is reused for the next entry only after this one was
 			// answered, so the map may share it.
 			p.waiting[p.sequence] = calls
-			return calls, p.sequence
+			return calls, sentEntry{sequence: p.sequence, settled: p.settled}
 		}
 		buf = taken
 	}
@@ -201,7 +232,6 @@ func (p *proposer) encode(calls []*Call, sequence uint64) []byte {
 	for _, c := range calls {
 		entry = machine.AppendCommand(entry, c.Command)
 	}
-	p.loggedBytes.Add(int64(len(entry)))
 	p.metrics.entries.Inc()
 	p.metrics.commands.Add(float64(len(calls)))
 	return entry
@@ -259,6 +289,9 @@ func resultError(r dragonboat.RequestResult) error {
 // did not enter the log counts as not applied (the library's own IsTempError
 // mixes both).
 func (p *proposer) describe(err error) error {
+	if _, moved := errors.AsType[*NotLeaderError](err); moved {
+		return err
+	}
 	switch {
 	case errors.Is(err, dragonboat.ErrSystemBusy):
 		return &BusyError{Shard: p.shard, Queue: "log", RetryAfter: 100 * time.Millisecond}

@@ -56,9 +56,9 @@ func (v *View) Namespace(id tenancy.NamespaceID) (mvcc.Reader, mvcc.State, error
 // Read calls read with a state of the shard. Many reads should share one call:
 // they then share one ReadIndex round and one iterator.
 func (h *Host) Read(ctx context.Context, id ShardID, c Consistency, read func(*View) error) error {
-	s, ok := h.shards[id]
-	if !ok {
-		return fmt.Errorf("shard %d: %w", id, ErrShardNotFound)
+	s, err := h.shard(id)
+	if err != nil {
+		return err
 	}
 	if c == Linearizable {
 		if err := s.reader.current(ctx); err != nil {

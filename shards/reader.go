@@ -21,15 +21,23 @@ type reader struct {
 	rtt     time.Duration
 	metrics *shardMetrics
 
-	mu     sync.Mutex
-	next   *round        // the round that gathers reads; nil when none waits
-	wake   chan struct{} // holds one token while next waits
-	closed bool
+	mu   sync.Mutex
+	next *round        // the round that gathers reads; nil when none waits
+	wake chan struct{} // holds one token while next waits
+	// changed holds a token once the leader has changed: what was asked of the
+	// one before may never be answered.
+	changed chan struct{}
+	closed  bool
 	// closing is closed with the reader.
 	closing chan struct{}
 
 	done sync.WaitGroup
 }
+
+// readIndexTimeout is after how long a follower asks again: its question, or
+// the answer, may have been lost on the way. It includes applying what was
+// committed before.
+const readIndexTimeout = time.Second
 
 type round struct {
 	done chan struct{}
@@ -39,7 +47,7 @@ type round struct {
 func newReader(shard ShardID, node *dragonboat.NodeHost, cfg Config, m *shardMetrics) *reader {
 	r := &reader{
 		shard: shard, node: node, timeout: cfg.ProposeTimeout, rtt: cfg.RTT, metrics: m,
-		wake: make(chan struct{}, 1), closing: make(chan struct{}),
+		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	r.done.Go(r.run)
 	return r
@@ -91,6 +99,14 @@ func (r *reader) run() {
 	}
 }
 
+// leaderChanged has a round that is under way ask again. It does not block.
+func (r *reader) leaderChanged() {
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
+
 // readIndex runs one round. Raft drops the request until the leader committed
 // an entry of its term, so it is tried again for a while; nothing can be
 // applied twice by it.
@@ -114,7 +130,11 @@ func (r *reader) readIndex() error {
 }
 
 func (r *reader) readIndexOnce() error {
-	request, err := r.node.ReadIndex(uint64(r.shard), r.timeout)
+	select {
+	case <-r.changed: // an earlier change is none of this attempt
+	default:
+	}
+	request, err := r.node.ReadIndex(uint64(r.shard), readIndexTimeout)
 	switch {
 	case errors.Is(err, dragonboat.ErrClosed):
 		return ErrStopping
@@ -123,12 +143,19 @@ func (r *reader) readIndexOnce() error {
 	case err != nil:
 		return err
 	}
-	result := <-request.ResultC()
-	request.Release()
+	var result dragonboat.RequestResult
+	select {
+	case result = <-request.ResultC():
+		request.Release()
+	case <-r.changed: // the request is left to the engine, which still has it
+		return dragonboat.ErrShardNotReady
+	case <-r.closing:
+		return ErrStopping
+	}
 	switch {
 	case result.Completed():
 		return nil
-	case result.Dropped():
+	case result.Dropped(), result.Timeout():
 		return dragonboat.ErrShardNotReady
 	case result.Terminated():
 		return ErrStopping

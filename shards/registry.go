@@ -29,11 +29,26 @@ func (r *registry) Create(string, uint64, config.TargetValidator) (raftio.INodeR
 // Close implements raftio.INodeRegistry.
 func (r *registry) Close() error { return nil }
 
-// Add implements raftio.INodeRegistry.
+// Add implements raftio.INodeRegistry. It is called for every message that comes
+// in, and mostly says what is known.
 func (r *registry) Add(shard, replica uint64, node string) {
+	key := replicaKey{shard, replica}
+	r.mu.RLock()
+	known := r.nodes[key]
+	r.mu.RUnlock()
+	if known == node {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.nodes[replicaKey{shard, replica}] = node
+	r.nodes[key] = node
+}
+
+// node is the id of the node that a replica is on, "" if that is not known.
+func (r *registry) node(shard ShardID, replica uint64) string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.nodes[replicaKey{uint64(shard), replica}]
 }
 
 // Remove implements raftio.INodeRegistry.

@@ -2,7 +2,6 @@ package shards
 
 import (
 	"context"
-	"fmt"
 	"iter"
 
 	"github.com/flotillakv/flotilla/shards/mvcc"
@@ -13,9 +12,9 @@ import (
 // Watches returns the watches of this node's replica of a shard, or
 // ErrShardNotFound. They show what the replica applies, whether it leads or not.
 func (h *Host) Watches(id ShardID) (*watch.Hub, error) {
-	s, ok := h.shards[id]
-	if !ok {
-		return nil, fmt.Errorf("shard %d: %w", id, ErrShardNotFound)
+	s, err := h.shard(id)
+	if err != nil {
+		return nil, err
 	}
 	return s.watches, nil
 }

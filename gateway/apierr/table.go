@@ -218,6 +218,14 @@ var table = []row{
 		retryAfter: 50 * time.Millisecond,
 	},
 	{
+		match: matchAs(func(*shards.LevelError) facts {
+			return facts{what: "not every node of the cluster knows this operation yet"}
+		}),
+		code: connect.CodeUnimplemented, status: http.StatusNotImplemented,
+		reason: flotillav1.Reason_REASON_UNIMPLEMENTED,
+		advice: "nothing was applied; it works once all nodes run the newer version",
+	},
+	{
 		match: matchIs(shards.ErrStopping),
 		code:  connect.CodeUnavailable, status: http.StatusServiceUnavailable,
 		reason:     flotillav1.Reason_REASON_SHUTTING_DOWN,

@@ -162,6 +162,11 @@ func samples() []sample {
 			retryAfter: 50 * time.Millisecond, message: "try again",
 		},
 		{
+			name: "a command that not all nodes know", err: &shards.LevelError{Needs: 2, Has: 1},
+			code: connect.CodeUnimplemented, status: 501, reason: flotillav1.Reason_REASON_UNIMPLEMENTED,
+			message: "not every node",
+		},
+		{
 			name: "stopping", err: shards.ErrStopping,
 			code: connect.CodeUnavailable, status: 503, reason: flotillav1.Reason_REASON_SHUTTING_DOWN,
 			retryAfter: 100 * time.Millisecond, message: "the node is stopping",

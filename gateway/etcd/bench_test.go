@@ -49,8 +49,8 @@ func (e *stubEngine) APIKey(context.Context, string) (*catalog.APIKey, error) { 
 
 func (*stubEngine) Term(shards.ShardID) uint64 { return 1 }
 
-func (*stubEngine) ShardStatus(shards.ShardID) (shards.ShardStatus, bool) {
-	return shards.ShardStatus{}, true
+func (*stubEngine) ShardStatus(shards.ShardID) (shards.ReplicaStatus, bool) {
+	return shards.ReplicaStatus{}, true
 }
 func (*stubEngine) ReadOnly() bool { return false }
 

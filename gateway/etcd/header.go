@@ -14,7 +14,7 @@ type Node interface {
 	// Term is the Raft term of a shard.
 	Term(shard shards.ShardID) uint64
 	// ShardStatus tells of this node's replica of a shard, if it has one.
-	ShardStatus(shard shards.ShardID) (shards.ShardStatus, bool)
+	ShardStatus(shard shards.ShardID) (shards.ReplicaStatus, bool)
 	// ReadOnly tells whether writes are refused for want of space.
 	ReadOnly() bool
 }

@@ -81,6 +81,24 @@ func (d *Dir) MarkReplica(shard shards.ShardID, replica uint64) error {
 	return nil
 }
 
+// UnmarkReplica forgets, durably, that the replica was started here. It is called
+// once the replica is no member of its shard any more and its log is removed.
+func (d *Dir) UnmarkReplica(shard shards.ShardID, replica uint64) error {
+	s := &d.replicas
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mark := Replica{Shard: shard, Replica: replica}
+	if !slices.Contains(s.started, mark) {
+		return nil
+	}
+	started := slices.DeleteFunc(slices.Clone(s.started), func(r Replica) bool { return r == mark })
+	if err := writeJSON(s.dir, replicasName, replicasFile{Replicas: started}); err != nil {
+		return fmt.Errorf("unmark replica %d of shard %d: %w", replica, shard, err)
+	}
+	s.started = started
+	return nil
+}
+
 // HasReplica says whether the replica was ever started here. One that was, and
 // whose log is gone, must not be started again.
 func (d *Dir) HasReplica(shard shards.ShardID, replica uint64) bool {

@@ -35,6 +35,18 @@ func TestReplicasOutliveTheProcess(t *testing.T) {
 	require.False(t, again.HasReplica(1, 1))
 }
 
+func TestUnmarkedReplicaIsForgotten(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir()
+	dir := open(t, path, datadir.Options{})
+	require.NoError(t, dir.MarkReplica(1, 5))
+	require.NoError(t, dir.MarkReplica(2, 1))
+	require.NoError(t, dir.UnmarkReplica(1, 5))
+	require.NoError(t, dir.UnmarkReplica(1, 5), "again")
+	require.NoError(t, dir.Close())
+	require.Equal(t, []datadir.Replica{{Shard: 2, Replica: 1}}, open(t, path, datadir.Options{}).Replicas())
+}
+
 func TestMarkReplicaFromManyGoroutines(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir()

@@ -14,7 +14,7 @@ func (n *Node) Ready() error {
 	if !n.serving.Load() {
 		return errors.New("the node is starting or stopping")
 	}
-	for _, s := range n.host.Status() {
+	for _, s := range n.host.Replicas() {
 		if s.Leader == 0 {
 			return &shards.NotLeaderError{Shard: s.Shard}
 		}
@@ -30,7 +30,7 @@ type status struct {
 	NodeID        string               `json:"node_id"`
 	UptimeSeconds float64              `json:"uptime_seconds"`
 	ReadOnly      bool                 `json:"read_only"`
-	Shards        []shards.ShardStatus `json:"shards"`
+	Shards        []shards.ReplicaStatus `json:"shards"`
 	Store         store.Metrics        `json:"store"`
 }
 
@@ -41,6 +41,6 @@ func (n *Node) Status() any {
 	}
 	return status{
 		NodeID: n.dir.Identity().NodeID, UptimeSeconds: time.Since(n.started).Seconds(),
-		ReadOnly: n.host.ReadOnly(), Shards: n.host.Status(), Store: n.store.Metrics(),
+		ReadOnly: n.host.ReadOnly(), Shards: n.host.Replicas(), Store: n.store.Metrics(),
 	}
 }

@@ -155,7 +155,7 @@ func (n *Node) startShards(ctx context.Context) (func() error, error) {
 	cfg := n.cfg.Shards
 	cfg.NodeID, cfg.Dir = n.dir.Identity().NodeID, n.dir.Raft()
 	cfg.LogStores = n.dir.Identity().LogStoreShards
-	cfg.Shards = append([]shards.ShardID{shards.SystemShard}, n.dataShards()...)
+	data := n.dataShards()
 	host, err := shards.Start(ctx, cfg, n.store, n.dir, n.metrics, n.cfg.Log, n.fail)
 	if err != nil {
 		return nil, err
@@ -166,6 +166,11 @@ func (n *Node) startShards(ctx context.Context) (func() error, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 		return host.Stop(ctx)
+	}
+	for _, shard := range append([]shards.ShardID{shards.SystemShard}, data...) {
+		if err := host.StartReplica(shards.ReplicaSpec{Shard: shard, Replica: shards.FirstReplica, First: true}); err != nil {
+			return nil, errors.Join(err, stop())
+		}
 	}
 	waiting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()

@@ -47,6 +47,7 @@ type Replica struct {
 	recorder *watch.Recorder
 	clock    *Clock
 	applied  atomic.Uint64
+	bytes    atomic.Int64
 	clockMS  atomic.Uint64
 	expiry   atomic.Uint64
 	leases   atomic.Int64
@@ -70,6 +71,9 @@ func New(shard *store.Shard, clock *Clock, listener Listener, watches *watch.Hub
 
 // AppliedIndex is the index of the last entry whose effects are readable.
 func (r *Replica) AppliedIndex() uint64 { return r.applied.Load() }
+
+// AppliedBytes is how many bytes of log entries were applied since the start.
+func (r *Replica) AppliedBytes() int64 { return r.bytes.Load() }
 
 // NoExpiry is what NextExpiry tells of a shard without leases.
 const NoExpiry = math.MaxUint64
@@ -140,7 +144,9 @@ func (r *Replica) apply(entries []statemachine.Entry) (err error) {
 	batch := r.shard.NewBatch()
 	defer func() { err = errors.Join(err, batch.Close()) }()
 	recorded := r.recorder.Begin(batch)
+	size := 0
 	for i := range entries {
+		size += len(entries[i].Cmd)
 		if r.results, err = r.machine.Apply(recorded, entries[i].Index, entries[i].Cmd, r.results); err != nil {
 			return err
 		}
@@ -153,6 +159,7 @@ func (r *Replica) apply(entries []statemachine.Entry) (err error) {
 		return fmt.Errorf("commit entries up to %d: %w", r.machine.Applied(), err)
 	}
 	r.applied.Store(r.machine.Applied())
+	r.bytes.Add(int64(size))
 	r.noteTime()
 	return nil
 }

@@ -20,8 +20,9 @@ const waitMax = 30 * time.Second
 // noMarkers is for a host that is started once.
 type noMarkers struct{}
 
-func (noMarkers) HasReplica(shards.ShardID, uint64) bool   { return false }
-func (noMarkers) MarkReplica(shards.ShardID, uint64) error { return nil }
+func (noMarkers) HasReplica(shards.ShardID, uint64) bool     { return false }
+func (noMarkers) MarkReplica(shards.ShardID, uint64) error   { return nil }
+func (noMarkers) UnmarkReplica(shards.ShardID, uint64) error { return nil }
 
 // Start runs the system shard and the data shards in a directory of the test,
 // until it ends. They are ready when it returns; the test fails if one of them
@@ -33,9 +34,11 @@ func Start(t *testing.T, metrics prometheus.Registerer, data ...shards.ShardID) 
 	require.NoError(t, err)
 	host, err := shards.Start(t.Context(), shards.Config{
 		NodeID: "9f1c6d1e-4f0e-4f0a-9a70-9d3a2e0c5b11", Dir: dir + "/raft",
-		Shards: append([]shards.ShardID{shards.SystemShard}, data...),
 	}, st, noMarkers{}, metrics, slog.New(slog.DiscardHandler), func(err error) { t.Errorf("halted: %v", err) })
 	require.NoError(t, err)
+	for _, shard := range append([]shards.ShardID{shards.SystemShard}, data...) {
+		require.NoError(t, host.StartReplica(shards.ReplicaSpec{Shard: shard, Replica: 1, First: true}))
+	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), waitMax)
 		defer cancel()
