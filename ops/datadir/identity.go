@@ -32,6 +32,20 @@ type Identity struct {
 	Created time.Time `json:"created"`
 }
 
+// Recorded reads the identity of a directory without taking it, and whether it
+// has one: it has none before its first Open. Its errors are those of Open.
+func Recorded(path string) (identity Identity, ok bool, err error) {
+	data, err := os.ReadFile(filepath.Join(path, identityName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Identity{}, false, nil
+	}
+	if err != nil {
+		return Identity{}, false, fmt.Errorf("read the node's identity: %w", err)
+	}
+	identity, err = parseIdentity(path, data)
+	return identity, err == nil, err
+}
+
 // openIdentity reads the identity of the directory, or makes it in one that
 // holds nothing yet.
 func openIdentity(dir string, opts Options) (Identity, error) {
