@@ -14,6 +14,7 @@ import (
 // A Client talks to Flotilla for one tenant. Safe for concurrent use.
 type Client struct {
 	cfg      Config
+	endpoint *endpoints
 	kv       flotillav1connect.KVServiceClient
 	leases   flotillav1connect.LeaseServiceClient
 	watches  flotillav1connect.WatchServiceClient
@@ -39,14 +40,17 @@ func New(cfg Config) (*Client, error) {
 		// than the rest of a read.
 		connect.WithAcceptCompression("gzip", nil, nil),
 	}
+	base := cfg.endpoints()[0]
+	endpoint := newEndpoints(cfg.HTTPClient, cfg.endpoints())
 	c := &Client{
-		cfg:     cfg,
-		kv:      flotillav1connect.NewKVServiceClient(cfg.HTTPClient, cfg.URL, options...),
-		leases:  flotillav1connect.NewLeaseServiceClient(cfg.HTTPClient, cfg.URL, options...),
-		watches: flotillav1connect.NewWatchServiceClient(cfg.HTTPClient, cfg.URL, options...),
-		tenants: flotillav1connect.NewTenantServiceClient(cfg.HTTPClient, cfg.URL, options...),
-		ids:     newRequestIDs(),
-		closed:  make(chan struct{}),
+		cfg:      cfg,
+		endpoint: endpoint,
+		kv:       flotillav1connect.NewKVServiceClient(endpoint, base, options...),
+		leases:   flotillav1connect.NewLeaseServiceClient(endpoint, base, options...),
+		watches:  flotillav1connect.NewWatchServiceClient(endpoint, base, options...),
+		tenants:  flotillav1connect.NewTenantServiceClient(endpoint, base, options...),
+		ids:      newRequestIDs(),
+		closed:   make(chan struct{}),
 	}
 	c.budget.init()
 	c.pipeline = newPipeline(c.kv.Pipeline)

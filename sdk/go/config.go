@@ -12,11 +12,15 @@ import (
 	"connectrpc.com/connect"
 )
 
-// Config is how a client reaches Flotilla. URL and APIKey are required; zero
-// fields take the defaults.
+// Config is how a client reaches Flotilla. URL or URLs, and APIKey are required;
+// zero fields take the defaults.
 type Config struct {
 	// URL is the base URL of the API, such as http://127.0.0.1:7700.
 	URL string
+	// URLs are the base URLs of several nodes, any of which serves everything:
+	// the client talks to one and moves on to the next when it stops or cannot
+	// be reached. With URL it is one more.
+	URLs []string
 	// APIKey is the tenant's API key, flk_<id>_<secret>.
 	APIKey string
 	// Timeout is the deadline of a call whose context has none, retries
@@ -35,16 +39,26 @@ func (c Config) withDefaults() Config {
 	c.Timeout = cmp.Or(c.Timeout, 10*time.Second)
 	c.AttemptsMax = cmp.Or(c.AttemptsMax, 16)
 	if c.HTTPClient == nil {
-		c.HTTPClient = newHTTPClient(c.TLS)
+		c.HTTPClient = newHTTPClient(c.TLS, len(c.endpoints()) > 1)
 	}
 	return c
 }
 
+// endpoints are the base URLs, of which there is at least one.
+func (c Config) endpoints() []string {
+	if c.URL == "" && len(c.URLs) > 0 {
+		return c.URLs
+	}
+	return append([]string{c.URL}, c.URLs...)
+}
+
 func (c Config) validate() error {
 	var errs []error
-	u, err := url.Parse(c.URL)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		errs = append(errs, fmt.Errorf("the URL %q is not of the form http://host:port or https://host:port", c.URL))
+	for _, endpoint := range c.endpoints() {
+		u, err := url.Parse(endpoint)
+		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			errs = append(errs, fmt.Errorf("the URL %q is not of the form http://host:port or https://host:port", endpoint))
+		}
 	}
 	if c.APIKey == "" {
 		errs = append(errs, errors.New("the APIKey is missing"))
@@ -55,7 +69,13 @@ func (c Config) validate() error {
 	return errors.Join(errs...)
 }
 
-func newHTTPClient(tlsConfig *tls.Config) *http.Client {
+// newHTTPClient makes a client that notices a server that is gone without a word
+// by a ping that nobody answers: sooner if there is another one to go to.
+func newHTTPClient(tlsConfig *tls.Config, others bool) *http.Client {
+	quiet, unanswered := 15*time.Second, 5*time.Second
+	if others {
+		quiet, unanswered = 2*time.Second, 2*time.Second
+	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
@@ -66,10 +86,8 @@ func newHTTPClient(tlsConfig *tls.Config) *http.Client {
 		IdleConnTimeout:     90 * time.Second,
 		Protocols:           protocols,
 		HTTP2: &http.HTTP2Config{
-			// A connection whose other end went away without a word is
-			// noticed by a ping that nobody answers.
-			SendPingTimeout:           15 * time.Second,
-			PingTimeout:               5 * time.Second,
+			SendPingTimeout:           quiet,
+			PingTimeout:               unanswered,
 			MaxReceiveBufferPerStream: 4 << 20,
 			MaxReadFrameSize:          256 << 10,
 		},

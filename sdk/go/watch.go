@@ -105,8 +105,9 @@ func (k *KV) WatchBatches(ctx context.Context, keys KeyRange, opts *WatchOptions
 				w.progressed, failures = false, 0
 			}
 			failures++
+			k.client.endpoint.noteFailure(err)
 			after, ok := goesOn(err)
-			if ctx.Err() != nil {
+			if over(ctx) {
 				yield(nil, interrupted(context.Cause(ctx), context.Cause(ctx), false))
 				return
 			}
@@ -117,6 +118,15 @@ func (k *KV) WatchBatches(ctx context.Context, keys KeyRange, opts *WatchOptions
 			pause(ctx, max(after, backoff(failures)))
 		}
 	}
+}
+
+// over tells whether the context has ended, or is about to: the connection hears
+// of its deadline on its own, and may do so a moment before.
+func over(ctx context.Context) bool {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		<-ctx.Done()
+	}
+	return ctx.Err() != nil
 }
 
 // goesOn tells whether a watch that ended with an error can go on where it was.

@@ -1,0 +1,79 @@
+package flotilla
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+)
+
+// servers answers requests for the hosts that it has.
+type servers map[string]int // status; 0 is a host that cannot be reached
+
+func (s servers) Do(req *http.Request) (*http.Response, error) {
+	status := s[req.URL.Host]
+	if status == 0 {
+		return nil, errors.New("connection refused")
+	}
+	return &http.Response{StatusCode: status, Header: http.Header{"Served": {req.URL.String()}}, Body: io.NopCloser(strings.NewReader(""))}, nil
+}
+
+func ask(t *testing.T, e *endpoints) (served string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://n1/base/rpc/Put", http.NoBody)
+	require.NoError(t, err)
+	response, err := e.Do(req)
+	if err != nil {
+		return ""
+	}
+	require.NoError(t, response.Body.Close())
+	return response.Header.Get("Served")
+}
+
+func TestEndpointsMoveOnFromOneThatFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		up := servers{"n1": 200, "n2": 200, "n3": 200}
+		e := newEndpoints(up, []string{"http://n1/base", "https://n2/", "http://n3/other"})
+		require.Equal(t, "http://n1/base/rpc/Put", ask(t, e))
+		up["n1"] = 0
+		require.Empty(t, ask(t, e))
+		require.Equal(t, "https://n2/rpc/Put", ask(t, e))
+		require.Equal(t, "https://n2/rpc/Put", ask(t, e), "it stays where it is served")
+		// Many that fail together move on once.
+		<-time.After(moveOnPause)
+		for range 5 {
+			e.noteFailure(&Error{Reason: flotillav1.Reason_REASON_SHUTTING_DOWN})
+		}
+		require.Equal(t, "http://n3/other/rpc/Put", ask(t, e))
+		<-time.After(moveOnPause)
+		up["n3"] = http.StatusServiceUnavailable
+		ask(t, e)
+		require.Empty(t, ask(t, e), "n1 is down")
+		<-time.After(moveOnPause)
+		ask(t, e)
+		require.Equal(t, "https://n2/rpc/Put", ask(t, e))
+		// What the caller did wrong is no fault of the endpoint.
+		<-time.After(moveOnPause)
+		e.noteFailure(&Error{Reason: flotillav1.Reason_REASON_INVALID_FIELD})
+		require.Equal(t, "https://n2/rpc/Put", ask(t, e))
+	})
+}
+
+func TestURLsAreChecked(t *testing.T) {
+	t.Parallel()
+	_, err := New(Config{URLs: []string{"http://n1:7700", "n2:7700"}, APIKey: "k"})
+	require.ErrorContains(t, err, `"n2:7700"`)
+	_, err = New(Config{APIKey: "k"})
+	require.ErrorContains(t, err, "http://host:port")
+	client, err := New(Config{URLs: []string{"http://n1:7700", "http://n2:7700"}, APIKey: "k"})
+	require.NoError(t, err)
+	require.NoError(t, client.Close())
+}
