@@ -17,9 +17,9 @@ import (
 	"github.com/flotillakv/flotilla/gateway"
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/placement/catalog"
+	"github.com/flotillakv/flotilla/placement/catalog/catalogtest"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
-	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/shardstest"
 	"github.com/flotillakv/flotilla/tenancy"
 	"github.com/flotillakv/flotilla/tenancy/auth"
@@ -43,12 +43,9 @@ func serve(t *testing.T, cfg gateway.Config) *served {
 	s := &served{t: t, metrics: prometheus.NewRegistry()}
 	host := shardstest.Start(t, s.metrics, 2)
 	log := slog.New(slog.DiscardHandler)
-	var err error
-	s.catalog, err = catalog.New(host, catalog.Config{DataShards: []shards.ShardID{2}}, time.Now, log)
-	require.NoError(t, err)
-	require.NoError(t, s.catalog.EnsureCluster(t.Context()))
+	s.catalog = catalogtest.New(t, catalogtest.NewHost(host), 2)
 	require.NoError(t, s.catalog.CreateTenant(t.Context(), "tenant"))
-	_, err = s.catalog.CreateNamespaces(t.Context(), "tenant", []string{"default"}, tenancy.Limits{}.WithDefaults())
+	_, err := s.catalog.CreateNamespaces(t.Context(), "tenant", []string{"default"}, tenancy.Limits{}.WithDefaults())
 	require.NoError(t, err)
 	s.key = s.newKey()
 

@@ -19,6 +19,7 @@ import (
 	"github.com/flotillakv/flotilla/gateway/etcd"
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/placement/catalog"
+	"github.com/flotillakv/flotilla/placement/catalog/catalogtest"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/shardstest"
 	"github.com/flotillakv/flotilla/tenancy"
@@ -45,10 +46,7 @@ func serve(t *testing.T, cfg etcd.Config) *served {
 	t.Helper()
 	metrics, log := prometheus.NewRegistry(), slog.New(slog.DiscardHandler)
 	s := &served{t: t, host: shardstest.Start(t, metrics, 2), metrics: metrics}
-	var err error
-	s.catalog, err = catalog.New(s.host, catalog.Config{DataShards: []shards.ShardID{2}}, time.Now, log)
-	require.NoError(t, err)
-	require.NoError(t, s.catalog.EnsureCluster(t.Context()))
+	s.catalog = catalogtest.New(t, catalogtest.NewHost(s.host), 2)
 	s.address = s.serve(cfg, log)
 	return s
 }

@@ -22,7 +22,9 @@ import (
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/ops/datadir"
 	"github.com/flotillakv/flotilla/placement/catalog"
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/store"
 )
 
@@ -210,11 +212,16 @@ func (n *Node) dataShards() []shards.ShardID {
 
 func (n *Node) startCatalog(ctx context.Context) (func() error, error) {
 	var err error
-	n.catalog, err = catalog.New(n.host, catalog.Config{DataShards: n.dataShards()}, time.Now, n.cfg.Log)
+	n.catalog, err = catalog.New(n.host, catalog.NewDirectory(), catalog.Config{}, time.Now, n.cfg.Log)
 	if err != nil {
 		return nil, err
 	}
-	if err := n.catalog.EnsureCluster(ctx); err != nil {
+	identity := n.dir.Identity()
+	err = n.catalog.EnsureCluster(ctx, catalog.Bootstrap{
+		ClusterID: identity.ClusterID, NodeID: identity.NodeID, DataShards: n.dataShards(),
+		Node: &internalv1.NodeRecord{Name: identity.NodeID, Hosts: true, Level: machine.Level},
+	})
+	if err != nil {
 		return nil, err
 	}
 	n.kv = route.NewKV(n.host, n.catalog)

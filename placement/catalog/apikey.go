@@ -7,6 +7,7 @@ import (
 	"time"
 
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
@@ -69,20 +70,18 @@ func (c *Catalog) createAPIKey(ctx context.Context, key APIKey) error {
 // tenancy.ErrUnauthenticated if there is none, or it was revoked.
 func (c *Catalog) APIKey(ctx context.Context, id string) (*APIKey, error) {
 	key := apiKeyKey(id)
-	value, ok, generation := c.cache.get(key)
-	if !ok {
+	value, err := c.lookUp(ctx, key, func(ctx context.Context) (any, error) {
 		r, err := read(ctx, c, key, &internalv1.APIKeyRecord{})
-		if err != nil {
+		if err != nil || !r.exists() {
 			return nil, err
 		}
-		value = nil
-		if r.exists() {
-			value = &APIKey{
-				ID: id, Tenant: tenancy.TenantID(r.message.GetTenant()), SecretHash: r.message.GetSecretHash(),
-				Description: r.message.GetDescription(), CreateTime: time.UnixMilli(int64(r.message.GetCreateTimeMs())),
-			}
-		}
-		c.cache.fill(key, value, generation)
+		return &APIKey{
+			ID: id, Tenant: tenancy.TenantID(r.message.GetTenant()), SecretHash: r.message.GetSecretHash(),
+			Description: r.message.GetDescription(), CreateTime: time.UnixMilli(int64(r.message.GetCreateTimeMs())),
+		}, nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	found, ok := value.(*APIKey)
 	if !ok {
@@ -112,7 +111,7 @@ func (c *Catalog) ListAPIKeys(ctx context.Context, tenant tenancy.TenantID) ([]*
 }
 
 func (c *Catalog) apiKeyIDs(ctx context.Context, tenant tenancy.TenantID) (ids []string, err error) {
-	_, err = c.list(ctx, tenantAPIKeysPrefix(tenant), "", 0, func(id string, _ []byte) error {
+	_, err = c.list(ctx, span{prefix: tenantAPIKeysPrefix(tenant)}, func(id string, _ *flotillav1.KeyValue) error {
 		ids = append(ids, id)
 		return nil
 	})

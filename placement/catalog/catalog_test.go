@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flotillakv/flotilla/placement/catalog"
+	"github.com/flotillakv/flotilla/placement/catalog/catalogtest"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/shardstest"
 	"github.com/flotillakv/flotilla/tenancy"
@@ -22,25 +23,40 @@ const (
 	waitTick = time.Millisecond
 )
 
+// follower is a catalog that is kept true, as each node has one.
+type follower struct {
+	*catalog.Catalog
+	directory *catalog.Directory
+}
+
+// follow runs a catalog over a host.
+func follow(t *testing.T, host catalog.Host, cfg catalog.Config) follower {
+	t.Helper()
+	f := follower{directory: catalog.NewDirectory()}
+	var err error
+	f.Catalog, err = catalog.New(host, f.directory, cfg, time.Now, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	var following sync.WaitGroup
+	following.Go(func() {
+		if err := f.Run(ctx); err != nil {
+			t.Errorf("follow: %v", err)
+		}
+	})
+	t.Cleanup(func() { stop(); following.Wait() })
+	return f
+}
+
 // startCatalogs makes catalogs over one host, as gateways of one cluster have
 // them: what one changes, another knows of by following alone.
 func startCatalogs(t *testing.T, n int, data ...shards.ShardID) []*catalog.Catalog {
 	t.Helper()
-	host := shardstest.Start(t, prometheus.NewRegistry(), data...)
+	host := catalogtest.NewHost(shardstest.Start(t, prometheus.NewRegistry(), data...))
+	catalogtest.New(t, host, data...)
 	catalogs := make([]*catalog.Catalog, n)
 	for i := range catalogs {
-		c, err := catalog.New(host, catalog.Config{DataShards: data}, time.Now, slog.New(slog.DiscardHandler))
-		require.NoError(t, err)
-		require.NoError(t, c.EnsureCluster(t.Context()), "also of a cluster that has its records")
-		ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-		var following sync.WaitGroup
-		following.Go(func() {
-			if err := c.Run(ctx); err != nil {
-				t.Errorf("follow: %v", err)
-			}
-		})
-		t.Cleanup(func() { stop(); following.Wait() })
-		catalogs[i] = c
+		catalogs[i] = follow(t, host, catalog.Config{}).Catalog
+		require.NoError(t, catalogs[i].EnsureCluster(t.Context(), catalogtest.Bootstrap(data...)))
 	}
 	return catalogs
 }

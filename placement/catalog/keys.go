@@ -2,15 +2,37 @@ package catalog
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
-const clusterKey = "cluster"
+const (
+	clusterKey       = "cluster"
+	nodesPrefix      = "nodes/"
+	livePrefix       = "live/"
+	placementsPrefix = "placements/"
+	shardsPrefix     = "shards/"
+)
 
-func shardKey(id shards.ShardID) string { return fmt.Sprintf("shards/%d", id) }
+func nodeKey(id string) string { return nodesPrefix + id }
+
+func liveKey(node string) string { return livePrefix + node }
+
+func placementKey(id shards.ShardID) string { return fmt.Sprintf("%s%d", placementsPrefix, id) }
+
+func shardKey(id shards.ShardID) string { return fmt.Sprintf("%s%d", shardsPrefix, id) }
+
+// parseShard is the shard of a key's last part.
+func parseShard(name string) (shards.ShardID, error) {
+	id, err := strconv.ParseUint(name, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("the catalog has a shard without a number: %w", err)
+	}
+	return shards.ShardID(id), nil
+}
 
 func tenantKey(id tenancy.TenantID) string { return "tenants/" + string(id) }
 

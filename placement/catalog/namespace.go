@@ -2,12 +2,10 @@ package catalog
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -33,21 +31,19 @@ type Namespace struct {
 // tenancy.ErrNamespaceNotFound if the tenant has none of this name.
 func (c *Catalog) Route(ctx context.Context, tenant tenancy.TenantID, name string) (Route, error) {
 	key := namespaceKey(tenant, name)
-	value, ok, generation := c.cache.get(key)
-	if !ok {
+	value, err := c.lookUp(ctx, key, func(ctx context.Context) (any, error) {
 		r, err := read(ctx, c, key, &internalv1.NamespaceRecord{})
-		if err != nil {
-			return Route{}, err
+		if err != nil || !r.exists() {
+			return nil, err
 		}
-		value = nil
-		if r.exists() {
-			value = Route{
-				Namespace: tenancy.NamespaceID(r.message.GetId()),
-				Shard:     shards.ShardID(r.message.GetShardId()),
-				Epoch:     r.message.GetEpoch(),
-			}
-		}
-		c.cache.fill(key, value, generation)
+		return Route{
+			Namespace: tenancy.NamespaceID(r.message.GetId()),
+			Shard:     shards.ShardID(r.message.GetShardId()),
+			Epoch:     r.message.GetEpoch(),
+		}, nil
+	})
+	if err != nil {
+		return Route{}, err
 	}
 	route, ok := value.(Route)
 	if !ok {
@@ -58,7 +54,7 @@ func (c *Catalog) Route(ctx context.Context, tenant tenancy.TenantID, name strin
 
 // CreateNamespaces creates namespaces, all or none, each on the shard that has
 // the fewest. It returns *tenancy.AlreadyExistsError, *tenancy.QuotaError
-// beyond the tenant's limit, or tenancy.ErrTenantNotFound.
+// beyond the tenant's limit, tenancy.ErrTenantNotFound, or ErrNoShard.
 func (c *Catalog) CreateNamespaces(ctx context.Context, tenant tenancy.TenantID, names []string, limits tenancy.Limits) ([]Namespace, error) {
 	if len(names) > NamespacesCreatedMax {
 		return nil, &tenancy.QuotaError{Limit: "namespaces in one request", Value: NamespacesCreatedMax}
@@ -98,7 +94,7 @@ func (c *Catalog) placeNamespaces(ctx context.Context, tenant tenancy.TenantID, 
 	if err != nil {
 		return err
 	}
-	placed, err := c.readShards(ctx)
+	placed, err := c.servingShards(ctx)
 	if err != nil {
 		return err
 	}
@@ -114,6 +110,7 @@ func (c *Catalog) placeNamespaces(ctx context.Context, tenant tenancy.TenantID, 
 		}
 		seen[name] = true
 		shard := emptiest(placed)
+		shard.chosen = true
 		shard.message.Namespaces++
 		t.expect(namespaceKey(tenant, name), 0)
 		t.put(namespaceKey(tenant, name), &internalv1.NamespaceRecord{
@@ -126,32 +123,23 @@ func (c *Catalog) placeNamespaces(ctx context.Context, tenant tenancy.TenantID, 
 	t.replace(tenantKey(tenant), owner.revision, owner.message)
 	t.replace(clusterKey, cluster.revision, cluster.message)
 	for _, s := range placed {
-		t.replace(shardKey(s.id), s.revision, s.message)
-	}
-	return c.commit(ctx, &t)
-}
-
-// emptiest is the shard with the fewest namespaces, the first of several.
-func emptiest(list []shardRecord) *shardRecord {
-	best := &list[0]
-	for i := range list {
-		if list[i].message.GetNamespaces() < best.message.GetNamespaces() {
-			best = &list[i]
+		// What changes a shard's record changes the cluster's too, so those that
+		// stay as they are need not be looked at.
+		if s.chosen {
+			t.replace(shardKey(s.id), s.revision, s.message)
 		}
 	}
-	return best
+	return c.commit(ctx, &t)
 }
 
 // ListNamespaces lists a tenant's namespaces by name, at most limit of them
 // after the name after, and whether there are more.
 func (c *Catalog) ListNamespaces(ctx context.Context, tenant tenancy.TenantID, after string, limit uint64) (list []Namespace, more bool, err error) {
-	more, err = c.list(ctx, namespacePrefix(tenant), after, limit, func(name string, value []byte) error {
-		var r internalv1.NamespaceRecord
-		if err := proto.Unmarshal(value, &r); err != nil {
-			return fmt.Errorf("decode a namespace's record: %w", err)
-		}
+	part := span{prefix: namespacePrefix(tenant), after: after, limit: limit}
+	more, err = c.list(ctx, part, func(name string, kv *flotillav1.KeyValue) error {
+		r, err := decode("namespace", kv.GetValue(), &internalv1.NamespaceRecord{})
 		list = append(list, Namespace{Name: name, CreateTime: time.UnixMilli(int64(r.GetCreateTimeMs()))})
-		return nil
+		return err
 	})
 	return list, more, err
 }

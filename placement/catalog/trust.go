@@ -1,0 +1,145 @@
+package catalog
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+)
+
+// How the catalog finds out whether its watch still shows everything. A watch
+// may hang without an end: the replica that serves it can be cut off from the
+// others. FreshFor is longer than a look takes at worst, so that a change of
+// the system shard's leader makes nobody wait.
+const (
+	confirmEvery   = time.Second
+	confirmTimeout = 2 * time.Second
+)
+
+// trust is how far the memory of records may be believed.
+//
+// K2: while the system shard can be reached, a record in memory is used only
+// for FreshFor after a moment at which the watch is known to have shown all that
+// was committed until then. While it cannot be reached, what is in memory is the
+// best there is.
+type trust struct {
+	freshFor time.Duration
+	now      func() time.Time
+
+	// mu guards the rest.
+	mu sync.Mutex
+	// unreachable tells that the last look failed.
+	unreachable bool
+	// confirmed is a moment at which the watch had shown everything.
+	confirmed time.Time
+	// shown is the revision up to which the watch has shown everything; 0 while
+	// there is none.
+	shown uint64
+	// asked and wanted are a look that the watch has not caught up with: at
+	// asked the namespace was at revision wanted, which is 0 when there is none.
+	asked  time.Time
+	wanted uint64
+}
+
+// usable tells whether an entry may be given out as it is.
+func (t *trust) usable(f found) bool {
+	if !f.known {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !f.old && t.now().Sub(t.confirmed) <= t.freshFor {
+		return true
+	}
+	// That a record does not exist is not held for true any longer: a caller
+	// can try again, but is misled by a wrong no.
+	return t.unreachable && f.value != nil
+}
+
+// showed notes how far the watch is.
+func (t *trust) showed(revision uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.shown = revision
+	t.settle()
+}
+
+// looked notes that at a moment the namespace was at a revision. A look that the
+// watch has not caught up with stays: newer ones would keep it from ever being
+// settled.
+func (t *trust) looked(at time.Time, revision uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.wanted == 0 {
+		t.asked, t.wanted = at, revision
+	}
+	t.settle()
+}
+
+// reach notes whether the system shard can be reached, and returns whether that
+// is new.
+func (t *trust) reach(reachable bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	changed := t.unreachable == reachable
+	t.unreachable = !reachable
+	return changed
+}
+
+// settle needs mu.
+func (t *trust) settle() {
+	if t.wanted != 0 && t.shown >= t.wanted {
+		t.confirmed, t.wanted = t.asked, 0
+	}
+}
+
+// confirm looks again and again whether the watch is behind, until ctx ends.
+func (c *Catalog) confirm(ctx context.Context) {
+	ticker := time.NewTicker(confirmEvery)
+	defer ticker.Stop()
+	for {
+		c.look(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (c *Catalog) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	at := c.now()
+	response, err := query[*flotillav1.GetResponse](ctx, c, &flotillav1.GetRequest{Key: []byte(clusterKey)})
+	if err == nil {
+		c.trust.looked(at, response.GetRevision())
+	}
+	if !c.trust.reach(err == nil) || ctx.Err() == context.Canceled {
+		return
+	}
+	if err != nil {
+		c.log.Warn("system shard cannot be reached, what is known of it stays in use", "err", err)
+		return
+	}
+	c.log.Info("system shard is reached again")
+}
+
+// lookUp finds a record in memory, or loads it. A record that it returns may be
+// as old as K2 allows.
+func (c *Catalog) lookUp(ctx context.Context, key string, load func(context.Context) (any, error)) (any, error) {
+	f := c.cache.get(key)
+	if c.trust.usable(f) {
+		return f.value, nil
+	}
+	value, err := load(ctx)
+	if err == nil {
+		c.cache.fill(key, value, f.generation)
+		return value, nil
+	}
+	if f.known && f.value != nil {
+		return f.value, nil // it cannot be reached, so K2 lets the old one be used
+	}
+	return nil, err
+}
