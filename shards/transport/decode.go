@@ -11,8 +11,8 @@ import (
 // The library's decoders trust what they are given: on some bytes they loop for
 // ever, recurse without end, or allocate a hundred times what they were given. So
 // the outline of a message is checked first, by a decoder that does not: wire
-// types, lengths, how deep and how many. What is left is panics, which become
-// errors.
+// types, lengths, how deep and how many. Should a panic be left, it becomes an
+// error: the bytes are another node's, and this one goes on.
 
 // The library gathers messages up to 64 MiB and counts at least 192 bytes for
 // each, and 128 for each entry.
@@ -30,8 +30,10 @@ func decodeBatch(b []byte) (batch pb.MessageBatch, err error) {
 	if err := check(b, shapeBatch); err != nil {
 		return pb.MessageBatch{}, err
 	}
-	err = batch.Unmarshal(b)
-	return batch, err
+	if err := batch.Unmarshal(b); err != nil {
+		return pb.MessageBatch{}, fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	return batch, nil
 }
 
 // decodeChunk decodes a chunk of a snapshot. It keeps nothing of b.
@@ -40,8 +42,10 @@ func decodeChunk(b []byte) (chunk pb.Chunk, err error) {
 	if err := check(b, shapeChunk); err != nil {
 		return pb.Chunk{}, err
 	}
-	err = chunk.Unmarshal(b)
-	return chunk, err
+	if err := chunk.Unmarshal(b); err != nil {
+		return pb.Chunk{}, fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	return chunk, nil
 }
 
 func recovered(err *error) {

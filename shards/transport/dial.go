@@ -97,7 +97,7 @@ func (t *Transport) introduce(ctx context.Context, raw net.Conn, address string,
 		}
 		conn = secure
 	}
-	if _, err := conn.Write(h.encode(nil)); err != nil {
+	if _, err := conn.Write(h.encode()); err != nil {
 		return nil, fmt.Errorf("say hello: %w", err)
 	}
 	reply, err := readAnswer(conn)

@@ -98,9 +98,9 @@ func (e *versionError) Error() string {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli) //nolint:gochecknoglobals // a table of constants
 
-// encode appends the hello.
-func (h hello) encode(b []byte) []byte {
-	b = appendHead(b, byte(h.kind))
+// encode is the hello as it is sent.
+func (h hello) encode() []byte {
+	b := newHead(byte(h.kind))
 	b = append(b, byte(len(h.cluster)), byte(len(h.from)), byte(len(h.to)))
 	b = append(b, h.cluster...)
 	b = append(b, h.from...)
@@ -128,10 +128,10 @@ func readHello(r io.Reader) (hello, error) {
 	return hello{kind: kind(b[10]), cluster: ids[:c], from: ids[c : c+f], to: ids[c+f : c+f+t]}, nil
 }
 
-// encode appends the answer. Words that are too long are cut.
-func (a answer) encode(b []byte) []byte {
+// encode is the answer as it is sent. Words that are too long are cut.
+func (a answer) encode() []byte {
 	words := a.words[:min(len(a.words), wordsBytesMax)]
-	b = appendHead(b, byte(a.verdict))
+	b := newHead(byte(a.verdict))
 	b = append(b, byte(len(words)))
 	b = append(b, words...)
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
@@ -152,9 +152,8 @@ func readAnswer(r io.Reader) (answer, error) {
 	return answer{verdict: verdict(b[10]), words: string(b[answerHeadBytes : answerHeadBytes+n])}, nil
 }
 
-func appendHead(b []byte, what byte) []byte {
-	b = append(b, magic...)
-	b = binary.BigEndian.AppendUint16(b, version)
+func newHead(what byte) []byte {
+	b := binary.BigEndian.AppendUint16([]byte(magic), version)
 	return append(b, what)
 }
 

@@ -144,6 +144,13 @@ func (n *testNode) metric(name string, labels ...string) int {
 	return 0
 }
 
+// eventually waits until a figure has a value.
+func (n *testNode) eventually(name string, value int, labels ...string) {
+	n.t.Helper()
+	require.Eventually(n.t, func() bool { return n.metric(name, labels...) == value },
+		patience, patience/1000, "%s %v: %d", name, labels, n.metric(name, labels...))
+}
+
 // receive is what comes out of a channel soon.
 func receive[T any](t *testing.T, ch <-chan T) T {
 	t.Helper()

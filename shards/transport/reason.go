@@ -129,8 +129,8 @@ func reasonOf(err error) reason {
 
 // isTLS tells an error of TLS from one of what is carried in it.
 func isTLS(err error) bool {
-	if _, ok := errors.AsType[tls.AlertError](err); ok {
-		return true // also one that the other side sent
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+		return true // an alert that the other side sent; it has no type
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true

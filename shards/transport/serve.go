@@ -80,7 +80,7 @@ func (t *Transport) receive(ctx context.Context, raw net.Conn) (net.Conn, hello,
 	if isRefusal {
 		reply = answer{verdict: refused.verdict, words: refused.words}
 	}
-	if _, writeErr := conn.Write(reply.encode(nil)); writeErr != nil {
+	if _, writeErr := conn.Write(reply.encode()); writeErr != nil {
 		err = errors.Join(err, writeErr)
 	}
 	if err != nil {
@@ -147,21 +147,26 @@ func (t *Transport) serveSnapshot(conn net.Conn) error {
 	}
 }
 
-// ended counts a connection that did not end between two frames, or by itself.
+// ended counts what ended a connection if it is damage, and forgets an end
+// between two frames.
 func (t *Transport) ended(err error) error {
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
 	if isDamage(err) {
 		t.metrics.badFrames.Inc()
+		return err
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
 	}
 	return err
 }
 
 // isDamage tells what should never arrive from a connection that broke.
 func isDamage(err error) bool {
+	if errors.Is(err, errMalformed) {
+		return true // whatever the decoder says
+	}
 	_, network := errors.AsType[net.Error](err)
-	return !network && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, net.ErrClosed)
+	return !network && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, net.ErrClosed)
 }
 
 // linger lets the side that was refused hear why: were the connection closed
