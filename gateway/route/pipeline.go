@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/flotillakv/flotilla/gateway/gather"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/machine"
@@ -27,9 +28,10 @@ type Pipeline struct {
 	// reading holds a token for each group of reads that is being read.
 	reading chan struct{}
 
-	mu        sync.Mutex // guards what follows
-	order     *order
-	gathering map[readGroup]*gathering
+	gathered *gather.Gatherer[readGroup, *operation]
+
+	mu    sync.Mutex // guards order
+	order *order
 
 	running sync.WaitGroup
 }
@@ -47,7 +49,7 @@ func (kv *KV) NewPipeline(
 ) *Pipeline {
 	return &Pipeline{
 		kv: kv, timeout: timeout, emit: emit, room: room, order: newOrder(),
-		reading: make(chan struct{}, readsMax), gathering: make(map[readGroup]*gathering),
+		reading: make(chan struct{}, readsMax), gathered: gather.New[readGroup, *operation](gatheredReadersMax, gatheredMax),
 	}
 }
 
@@ -62,12 +64,6 @@ const (
 	// gatheredMax is the most reads of one group.
 	gatheredMax = 2048
 )
-
-// gathering is the single-key reads of one shard that wait for a reader.
-type gathering struct {
-	waiting []*operation
-	readers int
-}
 
 // operation is one operation on its way.
 type operation struct {
@@ -163,44 +159,8 @@ func (p *Pipeline) run(ctx context.Context, ops []*operation) {
 		}
 	}
 	for group, members := range reads {
-		p.gather(ctx, group, members)
+		p.gathered.Add(group, func(ops []*operation) { p.read(ctx, group, ops) }, members...)
 	}
-}
-
-// gather has a reader take the operations, with others that wait for one.
-func (p *Pipeline) gather(ctx context.Context, group readGroup, ops []*operation) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	g := p.gathering[group]
-	if g == nil {
-		g = &gathering{}
-		p.gathering[group] = g
-	}
-	g.waiting = append(g.waiting, ops...)
-	if g.readers < gatheredReadersMax {
-		g.readers++
-		go func() {
-			for taken := p.take(group, g); len(taken) > 0; taken = p.take(group, g) {
-				p.read(ctx, group, taken)
-			}
-		}()
-	}
-}
-
-// take gives a reader the reads that wait, as many as go in one group. A reader
-// that gets none has ended.
-func (p *Pipeline) take(group readGroup, g *gathering) []*operation {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := min(len(g.waiting), gatheredMax)
-	taken := slices.Clone(g.waiting[:n])
-	g.waiting = slices.Delete(g.waiting, 0, n)
-	if n == 0 {
-		if g.readers--; g.readers == 0 {
-			delete(p.gathering, group)
-		}
-	}
-	return taken
 }
 
 func (p *Pipeline) submit(ctx context.Context, op *operation) {
