@@ -1,9 +1,14 @@
 package shards
 
 import (
+	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -39,12 +44,60 @@ const (
 // way already: Done is or will be called, and the command may be applied.
 func (c *Call) Cancel() bool { return c.state.CompareAndSwap(callWaiting, callCanceled) }
 
-func (c *Call) take() bool { return c.state.CompareAndSwap(callWaiting, callTaken) }
+// Take takes a call out of its line to bring it on its way. It returns false if
+// the call was canceled: Done must not be called then. It is for those who hold
+// lines of calls.
+func (c *Call) Take() bool { return c.state.CompareAndSwap(callWaiting, callTaken) }
 
-func (c *Call) fail(err error) { c.Done(machine.Result{Err: err}) }
+// Fail answers a call with an error.
+func (c *Call) Fail(err error) { c.Done(machine.Result{Err: err}) }
 
 // callOverheadBytes is what a call costs in line besides its command, so that
 // many small commands count too.
 const callOverheadBytes = 128
 
-func (c *Call) cost() int { return len(c.Command) + callOverheadBytes }
+// Cost is what the call takes in its tenant's line, in bytes.
+func (c *Call) Cost() int { return len(c.Command) + callOverheadBytes }
+
+// Await submits a command as a call and waits for its answer. When ctx ends while
+// the call is in line it was not applied; when it ends later the error is
+// ErrOutcomeUnknown. The deadline of ctx is the call's.
+func Await(ctx context.Context, tenant tenancy.TenantID, command *internalv1.Command, submit func(*Call) error) (proto.Message, error) {
+	encoded, err := proto.Marshal(command)
+	if err != nil {
+		return nil, fmt.Errorf("encode a command: %w", err)
+	}
+	answered := make(chan machine.Result, 1)
+	call := &Call{
+		Tenant: tenant, Command: encoded, FreesSpace: freesSpace(command),
+		Done: func(r machine.Result) { answered <- r },
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		call.Deadline = deadline
+	}
+	if err := submit(call); err != nil {
+		return nil, err
+	}
+	select {
+	case r := <-answered:
+		return r.Response, r.Err
+	case <-ctx.Done():
+		if call.Cancel() {
+			return nil, fmt.Errorf("wait in line: %w", ctx.Err())
+		}
+		return nil, fmt.Errorf("wait for the answer: %w", ErrOutcomeUnknown)
+	}
+}
+
+// freesSpace tells which commands are let in on a full disk. Those that renew
+// and end leases write what was there before, or remove it; without them all
+// leases of the node's tenants would end, or none.
+func freesSpace(c *internalv1.Command) bool {
+	switch c.GetOperation().(type) {
+	case *internalv1.Command_Compact, *internalv1.Command_CompactAged, *internalv1.Command_PurgeSlice,
+		*internalv1.Command_KeepAlive, *internalv1.Command_RevokeLease, *internalv1.Command_ExpireLeases:
+		return true
+	default:
+		return false
+	}
+}

@@ -60,3 +60,22 @@ type BusyError struct {
 func (e *BusyError) Error() string {
 	return fmt.Sprintf("too many writes wait on shard %d (bound of the %s queue)", e.Shard, e.Queue)
 }
+
+// UnreachableError says that a node cannot be asked now, and that nothing was
+// applied.
+type UnreachableError struct {
+	// Node is its id.
+	Node string
+	// Cause is why; nil if its address is not known.
+	Cause error
+}
+
+func (e *UnreachableError) Error() string {
+	if e.Cause == nil {
+		return fmt.Sprintf("the address of node %s is not known", e.Node)
+	}
+	return fmt.Sprintf("node %s cannot be reached: %v", e.Node, e.Cause)
+}
+
+// Unwrap returns why.
+func (e *UnreachableError) Unwrap() error { return e.Cause }

@@ -201,41 +201,5 @@ func (h *Host) Submit(id ShardID, c *Call) error {
 // the command is in line it was not applied; when it ends later the error is
 // ErrOutcomeUnknown.
 func (h *Host) Propose(ctx context.Context, id ShardID, tenant tenancy.TenantID, command *internalv1.Command) (proto.Message, error) {
-	encoded, err := proto.Marshal(command)
-	if err != nil {
-		return nil, fmt.Errorf("encode a command: %w", err)
-	}
-	answered := make(chan machine.Result, 1)
-	call := &Call{
-		Tenant: tenant, Command: encoded, FreesSpace: freesSpace(command),
-		Done: func(r machine.Result) { answered <- r },
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		call.Deadline = deadline
-	}
-	if err := h.Submit(id, call); err != nil {
-		return nil, err
-	}
-	select {
-	case r := <-answered:
-		return r.Response, r.Err
-	case <-ctx.Done():
-		if call.Cancel() {
-			return nil, fmt.Errorf("wait in line of shard %d: %w", id, ctx.Err())
-		}
-		return nil, fmt.Errorf("wait for shard %d: %w", id, ErrOutcomeUnknown)
-	}
-}
-
-// freesSpace tells which commands are let in on a full disk. Those that renew
-// and end leases write what was there before, or remove it; without them all
-// leases of the node's tenants would end, or none.
-func freesSpace(c *internalv1.Command) bool {
-	switch c.GetOperation().(type) {
-	case *internalv1.Command_Compact, *internalv1.Command_CompactAged, *internalv1.Command_PurgeSlice,
-		*internalv1.Command_KeepAlive, *internalv1.Command_RevokeLease, *internalv1.Command_ExpireLeases:
-		return true
-	default:
-		return false
-	}
+	return Await(ctx, tenant, command, func(c *Call) error { return h.Submit(id, c) })
 }

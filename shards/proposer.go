@@ -89,7 +89,7 @@ func (p *proposer) submit(c *Call) error {
 	if p.closed {
 		return ErrStopping
 	}
-	if err := p.queue.Push(c.Tenant, c, c.cost()); err != nil {
+	if err := p.queue.Push(c.Tenant, c, c.Cost()); err != nil {
 		p.metrics.refused.Inc()
 		queue := "shard"
 		if errors.Is(err, fair.ErrTenantFull) {
@@ -211,9 +211,9 @@ func (p *proposer) live(calls []*Call) []*Call {
 	kept := calls[:0]
 	for _, c := range calls {
 		switch {
-		case !c.take(): // canceled
+		case !c.Take(): // canceled
 		case now.After(c.Deadline):
-			c.fail(context.DeadlineExceeded)
+			c.Fail(context.DeadlineExceeded)
 		default:
 			kept = append(kept, c)
 		}
@@ -248,7 +248,7 @@ func (p *proposer) applied(sequence uint64, results []machine.Result) {
 func (p *proposer) fail(sequence uint64, err error) {
 	p.metrics.failed.Inc()
 	for _, c := range p.release(sequence) {
-		c.fail(err)
+		c.Fail(err)
 	}
 }
 

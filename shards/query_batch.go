@@ -28,9 +28,9 @@ type QueryBatch struct {
 	// function that it returns is called when they were read, or will not be; then
 	// Begin may be called again for those that are left.
 	Begin func(ctx context.Context) (end func(), err error)
-	// Room, if set, is called before each query is read, with Begin. It may wait
-	// until ctx ends; its error is the answer to the query.
-	Room func(ctx context.Context) error
+	// Room, if set, is called before the query number i is read, after Begin. It
+	// may wait until ctx ends; its error is the answer to the query.
+	Room func(ctx context.Context, i int) error
 
 	answered []bool // nil before the first answer
 	count    int
@@ -76,7 +76,7 @@ func (v *View) answerBatch(ctx context.Context, b *QueryBatch) error {
 			continue
 		}
 		if b.Room != nil {
-			if err := b.Room(ctx); err != nil {
+			if err := b.Room(ctx, i); err != nil {
 				b.Answer(i, nil, err)
 				continue
 			}

@@ -211,6 +211,15 @@ var table = []row{
 		retryAfter: 50 * time.Millisecond,
 	},
 	{
+		match: matchAs(func(*shards.UnreachableError) facts {
+			return facts{what: "the namespace's shard cannot be reached from here"}
+		}),
+		code: connect.CodeUnavailable, status: http.StatusServiceUnavailable,
+		reason:     flotillav1.Reason_REASON_NOT_LEADER,
+		advice:     "nothing was applied, try again",
+		retryAfter: 50 * time.Millisecond,
+	},
+	{
 		match: matchIs(shards.ErrShardNotFound),
 		code:  connect.CodeUnavailable, status: http.StatusServiceUnavailable,
 		reason:     flotillav1.Reason_REASON_SHARD_MOVING,

@@ -157,6 +157,11 @@ func samples() []sample {
 			metadata: map[string]string{"leader": "2"}, retryAfter: 50 * time.Millisecond, message: "has no leader",
 		},
 		{
+			name: "unreachable", err: &shards.UnreachableError{Node: "secret", Cause: context.DeadlineExceeded},
+			code: connect.CodeUnavailable, status: 503, reason: flotillav1.Reason_REASON_NOT_LEADER,
+			retryAfter: 50 * time.Millisecond, message: "cannot be reached from here",
+		},
+		{
 			name: "shard not here", err: shards.ErrShardNotFound,
 			code: connect.CodeUnavailable, status: 503, reason: flotillav1.Reason_REASON_SHARD_MOVING,
 			retryAfter: 50 * time.Millisecond, message: "try again",

@@ -41,6 +41,8 @@ var table = []row{
 	{as[*shards.BusyError], rpctypes.ErrGRPCRequestTooManyRequests},
 	{as[*tenancy.QuotaError], rpctypes.ErrGRPCRequestTooManyRequests},
 	{as[*shards.NotLeaderError], rpctypes.ErrGRPCNoLeader},
+	{as[*shards.UnreachableError], rpctypes.ErrGRPCNoLeader},
+	{as[*shards.LevelError], rpctypes.ErrGRPCNotCapable},
 	{as[*machine.WrongEpochError], rpctypes.ErrGRPCLeaderChanged},
 	{is(shards.ErrShardNotFound), rpctypes.ErrGRPCLeaderChanged},
 	{is(shards.ErrStopping), rpctypes.ErrGRPCStopped},

@@ -197,7 +197,7 @@ func (p *Pipeline) read(ctx context.Context, group readGroup, ops []*operation) 
 	})
 	batch := shards.QueryBatch{
 		Tenant: ops[0].tenant, Consistency: group.consistency, Queries: make([]shards.Query, len(ops)),
-		Begin: p.beginReading, Room: p.room,
+		Begin: p.beginReading, Room: func(ctx context.Context, _ int) error { return p.room(ctx) },
 		Emit: func(i int, response proto.Message, err error) { p.finish(ctx, ops[i], response, err) },
 	}
 	for i, op := range ops {

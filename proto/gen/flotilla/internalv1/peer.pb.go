@@ -179,7 +179,8 @@ func (PeerErrorKind) EnumDescriptor() ([]byte, []int) {
 	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{0}
 }
 
-// ExchangeRequest is operations to begin, in this order.
+// ExchangeRequest is operations to begin, in this order; with none it asks for a
+// sign of life.
 type ExchangeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The operations.
@@ -733,8 +734,12 @@ func (x *LeaseTTLsResponse) GetTtlSeconds() []int64 {
 // ExchangeResponse is answers that are ready.
 type ExchangeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In any order.
-	Answers       []*PeerAnswer `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	// In any order. None answer a request without operations, which asks for a sign
+	// of life.
+	Answers []*PeerAnswer `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	// The node is about to stop: what was written is answered, and nothing more is
+	// to be written.
+	Closing       bool `protobuf:"varint,2,opt,name=closing,proto3" json:"closing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -774,6 +779,13 @@ func (x *ExchangeResponse) GetAnswers() []*PeerAnswer {
 		return x.Answers
 	}
 	return nil
+}
+
+func (x *ExchangeResponse) GetClosing() bool {
+	if x != nil {
+		return x.Closing
+	}
+	return false
 }
 
 // PeerAnswer is the answer to a command, or to one of an operation's queries.
@@ -1794,9 +1806,10 @@ const file_flotilla_internal_v1_peer_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x10\n" +
 	"\x03ids\x18\x02 \x03(\x03R\x03ids\x12\x1f\n" +
 	"\vttl_seconds\x18\x03 \x03(\x03R\n" +
-	"ttlSeconds\"N\n" +
+	"ttlSeconds\"h\n" +
 	"\x10ExchangeResponse\x12:\n" +
-	"\aanswers\x18\x01 \x03(\v2 .flotilla.internal.v1.PeerAnswerR\aanswers\"\xcf\a\n" +
+	"\aanswers\x18\x01 \x03(\v2 .flotilla.internal.v1.PeerAnswerR\aanswers\x12\x18\n" +
+	"\aclosing\x18\x02 \x01(\bR\aclosing\"\xcf\a\n" +
 	"\n" +
 	"PeerAnswer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +

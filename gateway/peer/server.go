@@ -1,0 +1,144 @@
+package peer
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/flotillakv/flotilla/gateway/intercept"
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/watch"
+)
+
+// Local is the shards of this node: a *shards.Host.
+type Local interface {
+	Submit(shard shards.ShardID, call *shards.Call) error
+	QueryBatch(ctx context.Context, shard shards.ShardID, batch *shards.QueryBatch) error
+	Watches(shard shards.ShardID) (*watch.Hub, error)
+	Current(ctx context.Context, shard shards.ShardID) error
+	Leads(shard shards.ShardID) bool
+}
+
+// ServerConfig is how a node answers others. Zero fields take the defaults.
+type ServerConfig struct {
+	// TLS shows this node's certificate and asks for those of others; nil is no
+	// encryption. Whoever it lets in may do everything to every shard.
+	TLS *tls.Config
+	// Local is the shards of this node; nil for a node without.
+	Local Local
+	// Membership is served beside, if set.
+	Membership internalv1.MembershipServiceServer
+	// UnansweredMax and UnansweredBytesMax bound what a stream has begun and not
+	// answered, in operations and queries, and in bytes of their requests. No more
+	// is read until some is. They must not be less than what a pool asks. Default
+	// 16,384 and 64 MiB.
+	UnansweredMax, UnansweredBytesMax int
+	// UnsentBytesMax is from how many bytes of answers that were not taken a
+	// stream reads no more. Default 16 MiB.
+	UnsentBytesMax int64
+	// DrainMax bounds how long a stop waits for what was begun. Default 5 s.
+	DrainMax time.Duration
+	Log      *slog.Logger
+}
+
+func (c ServerConfig) withDefaults() ServerConfig {
+	c.UnansweredMax = cmp.Or(c.UnansweredMax, 16<<10)
+	c.UnansweredBytesMax = cmp.Or(c.UnansweredBytesMax, 64<<20)
+	c.UnsentBytesMax = cmp.Or(c.UnsentBytesMax, 16<<20)
+	c.DrainMax = cmp.Or(c.DrainMax, 5*time.Second)
+	if c.Local == nil {
+		c.Local = none{}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// A Server answers other nodes on the peer port.
+type Server struct {
+	internalv1.UnimplementedPeerServiceServer
+	cfg      ServerConfig
+	grpc     *grpc.Server
+	metrics  *metrics
+	stop     sync.Once
+	stopping chan struct{}
+}
+
+// NewServer makes a server.
+func NewServer(cfg ServerConfig, reg prometheus.Registerer) *Server {
+	s := &Server{cfg: cfg.withDefaults(), metrics: newMetrics(reg), stopping: make(chan struct{})}
+	options := []grpc.ServerOption{
+		grpc.StreamInterceptor(recoverStream), grpc.UnaryInterceptor(recoverUnary),
+		grpc.MaxRecvMsgSize(requestBytesMax), grpc.MaxSendMsgSize(receiveBytesMax),
+		grpc.InitialWindowSize(windowBytes), grpc.InitialConnWindowSize(windowBytes),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMin, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
+	}
+	if cfg.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(cfg.TLS)))
+	}
+	s.grpc = grpc.NewServer(options...)
+	internalv1.RegisterPeerServiceServer(s.grpc, s)
+	if cfg.Membership != nil {
+		internalv1.RegisterMembershipServiceServer(s.grpc, cfg.Membership)
+	}
+	return s
+}
+
+// Serve serves on a listener until Stop.
+func (s *Server) Serve(listener net.Listener) error {
+	if err := s.grpc.Serve(listener); err != nil {
+		return fmt.Errorf("serve the peer port: %w", err)
+	}
+	return nil
+}
+
+// Stop has other nodes ask elsewhere, answers what was begun, for a while and for
+// at most as long as ctx lasts, and ends the watches. The shards must still run.
+func (s *Server) Stop(ctx context.Context) {
+	s.stop.Do(func() { close(s.stopping) })
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.DrainMax)
+	defer cancel()
+	end := context.AfterFunc(ctx, s.grpc.Stop)
+	defer end()
+	s.grpc.GracefulStop()
+}
+
+// recoverStream keeps a panic of one stream from ending the node.
+func recoverStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
+	defer intercept.Recovered(&err)
+	return handle(srv, stream)
+}
+
+func recoverUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (_ any, err error) {
+	defer intercept.Recovered(&err)
+	return handle(ctx, req)
+}
+
+// none is the shards of a node that hosts no replicas.
+type none struct{}
+
+func (none) Submit(shard shards.ShardID, _ *shards.Call) error { return notHere(shard) }
+
+func (none) QueryBatch(_ context.Context, shard shards.ShardID, _ *shards.QueryBatch) error {
+	return notHere(shard)
+}
+
+func (none) Watches(shard shards.ShardID) (*watch.Hub, error)      { return nil, notHere(shard) }
+func (none) Current(_ context.Context, shard shards.ShardID) error { return notHere(shard) }
+func (none) Leads(shards.ShardID) bool                             { return false }
+func notHere(shard shards.ShardID) error {
+	return fmt.Errorf("shard %d: %w", shard, shards.ErrShardNotFound)
+}
