@@ -52,7 +52,7 @@ func serve(t *testing.T, cfg gateway.Config) *served {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	s.url = "http://" + listener.Addr().String()
-	s.server = gateway.New(cfg, route.NewKV(host, s.catalog), s.catalog, s.metrics, log)
+	s.server = gateway.New(cfg, route.NewKV(route.NewRouter(route.RouterConfig{Local: host}), s.catalog), s.catalog, s.metrics, log)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := s.server.Serve(listener); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"iter"
 	"log/slog"
 	"net"
 	"testing"
@@ -12,14 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/flotillakv/flotilla/gateway/etcd"
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/placement/catalog"
-	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
 	"github.com/flotillakv/flotilla/tenancy/auth"
@@ -30,20 +30,30 @@ type stubEngine struct{ key catalog.APIKey }
 
 var errStub = errors.New("not in the stub")
 
-func (*stubEngine) Submit(shards.ShardID, *shards.Call) error { return errStub }
-
-func (*stubEngine) Propose(context.Context, shards.ShardID, tenancy.TenantID, *internalv1.Command) (proto.Message, error) {
-	return &flotillav1.PutResponse{Revision: 9}, nil
+func (*stubEngine) Submit(_ shards.ShardID, call *shards.Call) error {
+	call.Done(machine.Result{Response: &flotillav1.PutResponse{Revision: 9}})
+	return nil
 }
 
 func (*stubEngine) QueryBatch(context.Context, shards.ShardID, *shards.QueryBatch) error {
 	return errStub
 }
+
 func (*stubEngine) Watches(shards.ShardID) (*watch.Hub, error) { return nil, errStub }
+
+func (*stubEngine) Watch(context.Context, shards.ShardID, watch.Owner, watch.Spec) iter.Seq2[watch.Answer, error] {
+	return nil
+}
+
+func (*stubEngine) HasReplica(shards.ShardID) bool { return true }
+
+func (*stubEngine) Leader(shards.ShardID) (node string, term uint64) { return "", 1 }
 
 func (*stubEngine) Route(context.Context, tenancy.TenantID, string) (catalog.Route, error) {
 	return catalog.Route{Namespace: 1, Shard: 2, Epoch: 1}, nil
 }
+
+func (*stubEngine) Forget(tenancy.TenantID, string) {}
 
 func (e *stubEngine) APIKey(context.Context, string) (*catalog.APIKey, error) { return &e.key, nil }
 
@@ -77,7 +87,7 @@ func BenchmarkPut(b *testing.B) {
 	require.NoError(b, err)
 	hash := key.Hash()
 	engine := &stubEngine{catalog.APIKey{ID: key.ID(), Tenant: "tenant", SecretHash: hash[:]}}
-	port := etcd.New(etcd.Config{TempDir: b.TempDir()}, route.NewKV(engine, engine), engine, engine,
+	port := etcd.New(etcd.Config{TempDir: b.TempDir()}, route.NewKV(route.NewRouter(route.RouterConfig{Local: engine}), engine), engine, engine,
 		prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	defer func() { port.Stop(context.WithoutCancel(b.Context())) }()
 	bare := grpc.NewServer()

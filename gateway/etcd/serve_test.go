@@ -57,7 +57,7 @@ func (s *served) serve(cfg etcd.Config, log *slog.Logger) (address string) {
 	cfg.TempDir = s.t.TempDir()
 	listener, err := new(net.ListenConfig).Listen(s.t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(s.t, err)
-	server := etcd.New(cfg, route.NewKV(s.host, s.catalog), node{s.host}, s.catalog, s.metrics, log)
+	server := etcd.New(cfg, route.NewKV(route.NewRouter(route.RouterConfig{Local: s.host}), s.catalog), node{s.host}, s.catalog, s.metrics, log)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := server.Serve(listener); err != nil {

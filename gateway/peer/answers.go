@@ -172,7 +172,7 @@ func (a *answers) take(into *internalv1.ExchangeResponse, ready []*internalv1.Pe
 	clear(ready)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for len(a.ready) == 0 && !a.alive && a.failed == nil && !(a.drained && a.begun == 0) {
+	for len(a.ready) == 0 && !a.alive && a.failed == nil && (!a.drained || a.begun > 0) {
 		a.changed.Wait()
 	}
 	if a.failed != nil {

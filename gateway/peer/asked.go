@@ -159,7 +159,9 @@ func (x *exchange) readTogether(key readKey, list []*asked) (err error) {
 			return func() {}, nil
 		},
 		Room: func(_ context.Context, i int) error { return x.room(places[i].asked) },
-		Emit: func(i int, response proto.Message, err error) { x.answer(places[i].asked, places[i].query, response, err) },
+		Emit: func(i int, response proto.Message, err error) {
+			x.answer(places[i].asked, places[i].query, response, err)
+		},
 	}
 	for i, p := range places {
 		batch.Queries[i] = p.asked.queries[p.query]

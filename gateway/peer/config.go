@@ -12,8 +12,8 @@ import (
 // PoolConfig is how a node asks others. Zero fields take the defaults.
 type PoolConfig struct {
 	// Address is where the peer port of a node is, host:port, asked whenever a
-	// connection is made. ok is false if it is not known.
-	Address func(node string) (address string, ok bool)
+	// connection is made; "" if it is not known.
+	Address func(node string) string
 	// TLS shows this node's certificate and verifies that of others; nil is no
 	// encryption. The certificate must be good for the host of the address, unless
 	// it has a ServerName.

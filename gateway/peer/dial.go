@@ -33,8 +33,8 @@ func dial(cfg *PoolConfig, node string) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+node,
 		grpc.WithTransportCredentials(security),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			address, ok := cfg.Address(node)
-			if !ok {
+			address := cfg.Address(node)
+			if address == "" {
 				return nil, fmt.Errorf("the address of node %s is not known", node)
 			}
 			host, _, err := net.SplitHostPort(address)
@@ -67,7 +67,9 @@ type hostConn struct {
 
 // hostCredentials verify that a certificate is good for the host that was dialed:
 // the library knows the node's id alone.
-type hostCredentials struct{ credentials.TransportCredentials }
+type hostCredentials struct {
+	credentials.TransportCredentials
+}
 
 // ClientHandshake implements credentials.TransportCredentials.
 func (c hostCredentials) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -81,4 +83,3 @@ func (c hostCredentials) ClientHandshake(ctx context.Context, authority string, 
 func (c hostCredentials) Clone() credentials.TransportCredentials {
 	return hostCredentials{c.TransportCredentials.Clone()}
 }
-

@@ -141,4 +141,3 @@ func (x *exchange) check(command []byte) error {
 		return &mvcc.InvalidError{Field: "command", Message: "is none that another node may send"}
 	}
 }
-

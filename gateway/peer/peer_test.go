@@ -144,10 +144,13 @@ type option func(*peer.PoolConfig, *peer.ServerConfig)
 func newPair(t *testing.T, options ...option) *pair {
 	t.Helper()
 	p := &pair{t: t, host: newHost()}
-	pool := peer.PoolConfig{Address: func(node string) (string, bool) {
+	pool := peer.PoolConfig{Address: func(node string) string {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return p.address, node == there
+		if node != there {
+			return ""
+		}
+		return p.address
 	}}
 	server := peer.ServerConfig{Local: p.host, DrainMax: 500 * time.Millisecond}
 	for _, o := range options {

@@ -50,7 +50,7 @@ func (p *Pool) link(node string) (*link, error) {
 	if l, ok := p.links[node]; ok {
 		return l, nil
 	}
-	if _, ok := p.cfg.Address(node); !ok {
+	if p.cfg.Address(node) == "" {
 		return nil, &shards.UnreachableError{Node: node}
 	}
 	l, err := newLink(p.ctx, &p.cfg, node)

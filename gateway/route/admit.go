@@ -14,10 +14,11 @@ import (
 
 // admitted is a request that may be run, and where.
 type admitted struct {
-	tenant  tenancy.TenantID
-	limits  *tenancy.Limits
-	route   catalog.Route
-	request Request
+	tenant    tenancy.TenantID
+	namespace string
+	limits    *tenancy.Limits
+	route     catalog.Route
+	request   Request
 	// command is set for a mutation, consistency holds for a read.
 	command     *internalv1.Command
 	consistency shards.Consistency
@@ -36,7 +37,7 @@ func (kv *KV) admit(ctx context.Context, req Request) (admitted, error) {
 	if err := tenancy.ValidateName("namespace", namespace); err != nil {
 		return admitted{}, err
 	}
-	a := admitted{tenant: principal.Tenant, limits: &principal.Limits, request: req}
+	a := admitted{tenant: principal.Tenant, namespace: namespace, limits: &principal.Limits, request: req}
 	if err := a.check(); err != nil {
 		return admitted{}, err
 	}
@@ -47,10 +48,15 @@ func (kv *KV) admit(ctx context.Context, req Request) (admitted, error) {
 	if a.route, err = kv.catalog.Route(ctx, principal.Tenant, namespace); err != nil {
 		return admitted{}, err
 	}
+	a.address()
+	return a, nil
+}
+
+// address puts the route into the command, if there is one.
+func (a *admitted) address() {
 	if a.command != nil {
 		a.command.NamespaceId, a.command.Epoch = uint64(a.route.Namespace), a.route.Epoch
 	}
-	return a, nil
 }
 
 // check holds a request to the tenant's limits, clears what a command does not

@@ -1,43 +1,38 @@
 package route
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/flotillakv/flotilla/placement/catalog"
-	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/mvcc"
-	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
 )
-
-// Host is what the gateway needs of shards: a Router, or a node's own host.
-type Host interface {
-	Submit(shard shards.ShardID, call *shards.Call) error
-	Propose(ctx context.Context, shard shards.ShardID, tenant tenancy.TenantID, command *internalv1.Command) (proto.Message, error)
-	QueryBatch(ctx context.Context, shard shards.ShardID, batch *shards.QueryBatch) error
-	Watches(shard shards.ShardID) (*watch.Hub, error)
-}
 
 // Catalog finds namespaces.
 type Catalog interface {
 	Route(ctx context.Context, tenant tenancy.TenantID, name string) (catalog.Route, error)
+	// Forget has the next Route find the namespace anew.
+	Forget(tenant tenancy.TenantID, name string)
 }
 
 // KV serves the key space of all tenants. The principal is taken from the
 // context of each call. Requests become its own: their `namespace` is cleared.
 type KV struct {
-	host     Host
+	router   *Router
 	catalog  Catalog
 	renewals renewals
 }
 
 // NewKV makes a KV.
-func NewKV(host Host, catalog Catalog) *KV { return &KV{host: host, catalog: catalog} }
+func NewKV(router *Router, catalog Catalog) *KV { return &KV{router: router, catalog: catalog} }
 
 // Request is a request to one namespace.
 type Request interface {
@@ -65,13 +60,41 @@ func (kv *KV) do(ctx context.Context, req Request) (proto.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if keepAlive, ok := req.(*flotillav1.KeepAliveRequest); ok {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	for p := (pacer{}); ; {
+		response, err := kv.run(ctx, &a)
+		if _, old := errors.AsType[*machine.WrongEpochError](err); !old {
+			return response, err
+		}
+		changed, routeErr := kv.reroute(ctx, &a)
+		if routeErr != nil || !p.pause(ctx, changed) {
+			return nil, cmp.Or(routeErr, err)
+		}
+	}
+}
+
+// run runs an admitted request where its route says.
+func (kv *KV) run(ctx context.Context, a *admitted) (proto.Message, error) {
+	if keepAlive, ok := a.request.(*flotillav1.KeepAliveRequest); ok {
 		return kv.keepAlive(ctx, a, keepAlive)
 	}
 	if a.command != nil {
-		return kv.host.Propose(ctx, a.route.Shard, a.tenant, a.command)
+		return kv.router.Propose(ctx, a.route.Shard, a.tenant, a.command)
 	}
-	return shards.Ask(ctx, kv.host, a.route.Shard, a.tenant, a.consistency, a.query())
+	return shards.Ask(ctx, kv.router, a.route.Shard, a.tenant, a.consistency, a.query())
+}
+
+// reroute finds the route anew after the shard refused it as old, which changed
+// nothing. It tells whether there is another.
+func (kv *KV) reroute(ctx context.Context, a *admitted) (changed bool, err error) {
+	kv.catalog.Forget(a.tenant, a.namespace)
+	before := a.route
+	if a.route, err = kv.catalog.Route(ctx, a.tenant, a.namespace); err != nil {
+		return false, err
+	}
+	a.address()
+	return a.route != before, nil
 }
 
 // query is an admitted read as its shard understands it.

@@ -82,6 +82,6 @@ func (kv *KV) Leases(ctx context.Context, namespace string) (*internalv1.LeaseTT
 		return nil, err
 	}
 	query := shards.Query{Namespace: a.route.Namespace, Request: &internalv1.LeaseTTLsRequest{}}
-	response, err := shards.Ask(ctx, kv.host, a.route.Shard, a.tenant, shards.Linearizable, query)
+	response, err := shards.Ask(ctx, kv.router, a.route.Shard, a.tenant, shards.Linearizable, query)
 	return as[*internalv1.LeaseTTLsResponse](response, err)
 }

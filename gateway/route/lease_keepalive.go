@@ -50,7 +50,7 @@ type renewal struct {
 }
 
 // keepAlive renews leases for one caller.
-func (kv *KV) keepAlive(ctx context.Context, a admitted, req *flotillav1.KeepAliveRequest) (*flotillav1.KeepAliveResponse, error) {
+func (kv *KV) keepAlive(ctx context.Context, a *admitted, req *flotillav1.KeepAliveRequest) (*flotillav1.KeepAliveResponse, error) {
 	r := &renewal{ids: req.GetIds(), route: a.route, answered: make(chan struct{})}
 	first, err := kv.renewals.join(r)
 	if err != nil {
@@ -141,7 +141,7 @@ func (kv *KV) renewOnce(ctx context.Context, tenant tenancy.TenantID, callers []
 	route := callers[len(callers)-1].route // the newest
 	ctx, cancel := context.WithTimeout(ctx, renewalTimeout)
 	defer cancel()
-	answer, err := kv.host.Propose(ctx, route.Shard, tenant, &internalv1.Command{
+	answer, err := kv.router.Propose(ctx, route.Shard, tenant, &internalv1.Command{
 		NamespaceId: uint64(route.Namespace), Epoch: route.Epoch,
 		Operation: &internalv1.Command_KeepAlive{KeepAlive: &flotillav1.KeepAliveRequest{Ids: ids}},
 	})

@@ -31,24 +31,28 @@ type leaseHost struct {
 	answer   chan error
 }
 
-func (h *leaseHost) Propose(ctx context.Context, _ shards.ShardID, _ tenancy.TenantID, c *internalv1.Command) (proto.Message, error) {
+func (h *leaseHost) Submit(_ shards.ShardID, call *shards.Call) error {
+	var c internalv1.Command
+	if err := proto.Unmarshal(call.Command, &c); err != nil {
+		return err
+	}
+	call.Take()
 	ids := c.GetKeepAlive().GetIds()
 	h.mu.Lock()
 	h.commands = append(h.commands, len(ids))
 	h.mu.Unlock()
-	select {
-	case err := <-h.answer:
-		if err != nil {
-			return nil, err
+	go func() {
+		if err := <-h.answer; err != nil {
+			call.Fail(err)
+			return
 		}
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	response := &flotillav1.KeepAliveResponse{Revision: 9}
-	for _, id := range ids {
-		response.Leases = append(response.Leases, &flotillav1.KeptLease{Id: id, Ttl: &durationpb.Duration{Seconds: id}})
-	}
-	return response, nil
+		response := &flotillav1.KeepAliveResponse{Revision: 9}
+		for _, id := range ids {
+			response.Leases = append(response.Leases, &flotillav1.KeptLease{Id: id, Ttl: &durationpb.Duration{Seconds: id}})
+		}
+		call.Done(machine.Result{Response: response})
+	}()
+	return nil
 }
 
 // renewing is the callers of one test.
@@ -66,7 +70,7 @@ func newRenewing(t *testing.T) *renewing {
 	ctx := tenancy.NewContext(t.Context(), &tenancy.Principal{
 		Tenant: "t", Permissions: tenancy.FullAccess(), Limits: tenancy.Limits{}.WithDefaults(),
 	})
-	return &renewing{t: t, ctx: ctx, host: h, kv: route.NewKV(h, fakeCatalog{})}
+	return &renewing{t: t, ctx: ctx, host: h, kv: newKV(h)}
 }
 
 func (r *renewing) renew(ctx context.Context, ids ...int64) error {
@@ -181,15 +185,13 @@ func TestRenewalsThatWaitAreBounded(t *testing.T) {
 // brokenHost has a bug.
 type brokenHost struct{ fakeHost }
 
-func (*brokenHost) Propose(context.Context, shards.ShardID, tenancy.TenantID, *internalv1.Command) (proto.Message, error) {
-	panic("a bug")
-}
+func (*brokenHost) Submit(shards.ShardID, *shards.Call) error { panic("a bug") }
 
 // Renewals run on a goroutine of no caller, where a panic would end the node.
 func TestRenewalThatPanicsIsAnError(t *testing.T) {
 	t.Parallel()
 	r := newRenewing(t)
-	r.kv = route.NewKV(&brokenHost{}, fakeCatalog{})
+	r.kv = newKV(&brokenHost{})
 	for range 2 { // the line begins anew
 		require.ErrorContains(t, r.renew(r.ctx, 1), "panic: a bug")
 	}

@@ -3,6 +3,7 @@ package route
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -70,8 +71,18 @@ type operation struct {
 	admitted
 	source   *flotillav1.Operation
 	orderKey orderKey // its key is empty if the operation has no single key
-	call     shards.Call
 	deadline time.Time
+
+	// What follows is of writes. node is where it is brought, and encoded what is.
+	node    string
+	encoded []byte
+	pacer   pacer
+	refusal error // of the last attempt
+
+	// place and again are the order's: its place among all operations, and whether
+	// it was refused before.
+	place uint64
+	again bool
 }
 
 func (op *operation) isWrite() bool { return op.command != nil }
@@ -87,6 +98,9 @@ func (p *Pipeline) Start(ctx context.Context, sources []*flotillav1.Operation) {
 			continue
 		}
 		p.running.Add(1) // until finish
+		if op.isWrite() {
+			op.node = p.kv.router.target(op.route.Shard)
+		}
 		if p.begin(op) {
 			ready = append(ready, op)
 		}
@@ -164,18 +178,59 @@ func (p *Pipeline) run(ctx context.Context, ops []*operation) {
 }
 
 func (p *Pipeline) submit(ctx context.Context, op *operation) {
-	encoded, err := proto.Marshal(op.command)
-	if err != nil {
-		p.finish(ctx, op, nil, fmt.Errorf("encode a command: %w", err))
+	if op.encoded == nil {
+		var err error
+		if op.encoded, err = proto.Marshal(op.command); err != nil {
+			p.finish(ctx, op, nil, fmt.Errorf("encode a command: %w", err))
+			return
+		}
+	}
+	call := &shards.Call{
+		Tenant: op.tenant, Command: op.encoded, Deadline: op.deadline,
+		Done: func(r machine.Result) { p.answered(ctx, op, r) },
+	}
+	if err := p.kv.router.submit(op.node, op.route.Shard, call); err != nil {
+		p.answered(ctx, op, machine.Result{Err: err})
+	}
+}
+
+// answered takes the outcome of an attempt. One that was refused, and may be tried
+// again, is, when those that run of its key are answered.
+func (p *Pipeline) answered(ctx context.Context, op *operation, r machine.Result) {
+	if _, old := errors.AsType[*machine.WrongEpochError](r.Err); old {
+		p.kv.catalog.Forget(op.tenant, op.namespace) // the caller will come again
+	}
+	if r.Err == nil || !p.kv.router.mayRepeat(op.command, r.Err) {
+		p.finish(ctx, op, r.Response, r.Err)
 		return
 	}
-	op.call = shards.Call{
-		Tenant: op.tenant, Command: encoded, Deadline: op.deadline,
-		Done: func(r machine.Result) { p.finish(ctx, op, r.Response, r.Err) },
+	op.refusal = r.Err
+	p.kv.router.refused(op.route.Shard, op.node, r.Err)
+	if op.orderKey.key == "" {
+		p.again(ctx, []*operation{op})
+		return
 	}
-	if err := p.kv.host.Submit(op.route.Shard, &op.call); err != nil {
-		p.finish(ctx, op, nil, err)
-	}
+	p.mu.Lock()
+	next := p.order.refuse(op)
+	p.mu.Unlock()
+	p.release(ctx, next)
+}
+
+// again brings writes on their way once more, in their order, after a pause.
+func (p *Pipeline) again(ctx context.Context, ops []*operation) {
+	wait := ops[0].pacer.next(false)
+	time.AfterFunc(wait, func() {
+		node := p.kv.router.target(ops[0].route.Shard)
+		now := time.Now()
+		for _, op := range ops {
+			if ctx.Err() != nil || now.After(op.deadline) {
+				p.finish(ctx, op, nil, op.refusal)
+				continue
+			}
+			op.node = node
+			p.submit(ctx, op)
+		}
+	})
 }
 
 // readGroup is what reads must have in common to share a state.
@@ -203,7 +258,7 @@ func (p *Pipeline) read(ctx context.Context, group readGroup, ops []*operation) 
 	for i, op := range ops {
 		batch.Queries[i] = op.query()
 	}
-	err := p.kv.host.QueryBatch(reading, group.shard, &batch)
+	err := p.kv.router.QueryBatch(reading, group.shard, &batch)
 	if err == nil {
 		return
 	}
@@ -229,11 +284,28 @@ func (p *Pipeline) finish(ctx context.Context, op *operation, response proto.Mes
 	p.emit(op.source, response, err)
 	if op.orderKey.key != "" {
 		p.mu.Lock()
-		next := p.order.end(op, nil)
+		next := p.order.end(op)
 		p.mu.Unlock()
-		if len(next) > 0 {
-			p.run(ctx, next)
-		}
+		p.release(ctx, next)
 	}
 	p.running.Done()
+}
+
+// release runs what waited for others of its key.
+func (p *Pipeline) release(ctx context.Context, next released) {
+	for _, op := range next.dropped {
+		p.finish(ctx, op, nil, op.refusal)
+	}
+	if len(next.again) > 0 {
+		p.again(ctx, next.again)
+	}
+	if len(next.run) > 0 {
+		if next.run[0].isWrite() { // to one node, see order
+			node := p.kv.router.target(next.run[0].route.Shard)
+			for _, op := range next.run {
+				op.node = node
+			}
+		}
+		p.run(ctx, next.run)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -48,10 +49,6 @@ func (h *fakeHost) Submit(_ shards.ShardID, call *shards.Call) error {
 	return nil
 }
 
-func (h *fakeHost) Propose(context.Context, shards.ShardID, tenancy.TenantID, *internalv1.Command) (proto.Message, error) {
-	return nil, errors.New("not used")
-}
-
 func (h *fakeHost) QueryBatch(ctx context.Context, _ shards.ShardID, _ *shards.QueryBatch) error {
 	end := make(chan struct{})
 	h.mu.Lock()
@@ -67,6 +64,19 @@ func (h *fakeHost) QueryBatch(ctx context.Context, _ shards.ShardID, _ *shards.Q
 }
 
 func (h *fakeHost) Watches(shards.ShardID) (*watch.Hub, error) { return nil, errors.New("not used") }
+
+func (h *fakeHost) Watch(context.Context, shards.ShardID, watch.Owner, watch.Spec) iter.Seq2[watch.Answer, error] {
+	return nil
+}
+
+func (h *fakeHost) HasReplica(shards.ShardID) bool { return true }
+
+func (h *fakeHost) Leader(shards.ShardID) (node string, term uint64) { return "", 0 }
+
+// newKV is the key space of a node that is alone.
+func newKV(local route.Local) *route.KV {
+	return route.NewKV(route.NewRouter(route.RouterConfig{Local: local}), fakeCatalog{})
+}
 
 // answerPut answers the oldest write that is not answered yet.
 func (h *fakeHost) answerPut() {
@@ -100,6 +110,8 @@ func (fakeCatalog) Route(_ context.Context, _ tenancy.TenantID, name string) (ca
 	return catalog.Route{Namespace: 1024, Shard: 2, Epoch: 1}, nil
 }
 
+func (fakeCatalog) Forget(tenancy.TenantID, string) {}
+
 func asTenant(ctx context.Context, permissions tenancy.Permissions) context.Context {
 	return tenancy.NewContext(ctx, &tenancy.Principal{
 		Tenant: "t", Permissions: permissions, Limits: tenancy.Limits{}.WithDefaults(),
@@ -126,7 +138,7 @@ type pipeline struct {
 
 func newPipeline(host *fakeHost) *pipeline {
 	p := &pipeline{host: host, answered: map[uint64]error{}}
-	p.Pipeline = route.NewKV(host, fakeCatalog{}).NewPipeline(time.Second, func(op *flotillav1.Operation, _ proto.Message, err error) {
+	p.Pipeline = newKV(host).NewPipeline(time.Second, func(op *flotillav1.Operation, _ proto.Message, err error) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if _, twice := p.answered[op.GetId()]; twice {

@@ -2,7 +2,9 @@ package route
 
 import (
 	"context"
+	"errors"
 	"iter"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -15,46 +17,212 @@ import (
 // Local is the shards of this node: a *shards.Host.
 type Local interface {
 	Submit(shard shards.ShardID, call *shards.Call) error
-	Propose(ctx context.Context, shard shards.ShardID, tenant tenancy.TenantID, command *internalv1.Command) (proto.Message, error)
 	QueryBatch(ctx context.Context, shard shards.ShardID, batch *shards.QueryBatch) error
 	Watches(shard shards.ShardID) (*watch.Hub, error)
 	Watch(ctx context.Context, shard shards.ShardID, owner watch.Owner, spec watch.Spec) iter.Seq2[watch.Answer, error]
+	HasReplica(shard shards.ShardID) bool
+	Leader(shard shards.ShardID) (node string, term uint64)
+}
+
+// Remote is the shards of other nodes: a *peer.Pool. What it does not send fails
+// with *shards.UnreachableError.
+type Remote interface {
+	Submit(node string, shard shards.ShardID, call *shards.Call) error
+	QueryBatch(ctx context.Context, node string, shard shards.ShardID, batch *shards.QueryBatch) error
+}
+
+// Directory tells where replicas are. It may lag: those who are asked know better.
+type Directory interface {
+	// Hosts are the nodes that have a replica of a shard and can serve, the best
+	// to ask first.
+	Hosts(shard shards.ShardID) []string
 }
 
 // RouterConfig is what a router reaches.
 type RouterConfig struct {
 	// NodeID is this node.
 	NodeID string
-	// Local is the shards of this node.
+	// Local is the shards of this node; nil for a node that hosts none.
 	Local Local
+	// Remote and Directory are other nodes, and what they have; nil for a node that
+	// is alone.
+	Remote    Remote
+	Directory Directory
 }
 
 // A Router brings commands, queries and watches to the shards, wherever their
-// replicas are.
+// replicas are. Commands go to the shard's leader: the replica on this node knows
+// who that is, and those who are asked in error say it. Queries are answered by the
+// replica on this node if there is one.
+//
+// It tries again by itself, within the caller's time, what surely was not applied;
+// what may have been applied only if applying it twice is the same as once. It
+// holds nothing that others wait for meanwhile, so a shard without a leader holds
+// up nobody else's. Safe for concurrent use.
 type Router struct {
-	cfg RouterConfig
+	cfg     RouterConfig
+	leaders leaders
 }
 
 // NewRouter makes a router.
 func NewRouter(cfg RouterConfig) *Router { return &Router{cfg: cfg} }
 
-// Submit hands a call to the leader of a shard. An error says that it was refused,
-// and that Done will not be called.
-func (r *Router) Submit(shard shards.ShardID, call *shards.Call) error {
-	return r.cfg.Local.Submit(shard, call)
+// timeoutDefault is how long a request without a deadline may take.
+const timeoutDefault = 10 * time.Second
+
+// withDeadline gives ctx a deadline if it has none.
+func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, timeoutDefault)
 }
 
-// Propose applies one command and waits for its answer.
+// submit hands a call to the shard on a node, once. An error says that it was
+// refused, and that Done will not be called.
+func (r *Router) submit(node string, shard shards.ShardID, call *shards.Call) error {
+	switch node {
+	case r.cfg.NodeID:
+		return r.cfg.Local.Submit(shard, call)
+	case "":
+		return &shards.NotLeaderError{Shard: shard}
+	default:
+		return r.cfg.Remote.Submit(node, shard, call)
+	}
+}
+
+// Propose applies one command and waits for its answer. It is tried again while
+// there is time: after an unknown outcome only if it is repeatable.
 func (r *Router) Propose(ctx context.Context, shard shards.ShardID, tenant tenancy.TenantID, command *internalv1.Command) (proto.Message, error) {
-	return r.cfg.Local.Propose(ctx, shard, tenant, command)
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	p := pacer{}
+	var unknown error // of an attempt that may have been applied
+	for {
+		node := r.target(shard)
+		response, err := shards.Await(ctx, tenant, command, func(c *shards.Call) error { return r.submit(node, shard, c) })
+		if err == nil || !r.mayRepeat(command, err) {
+			return response, err
+		}
+		if isUnknown(err) {
+			unknown = err
+		}
+		moved := r.refused(shard, node, err)
+		if !p.pause(ctx, moved && !isUnknown(err)) {
+			if unknown != nil {
+				err = unknown
+			}
+			return nil, err
+		}
+	}
 }
 
-// QueryBatch answers queries.
+// QueryBatch has queries answered, by this node's replica if it has one that is
+// current, and tries again while there is time.
 func (r *Router) QueryBatch(ctx context.Context, shard shards.ShardID, batch *shards.QueryBatch) error {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	p := pacer{}
+	for {
+		var node string
+		var err error
+		if r.asksLocal(shard, batch.Consistency) {
+			err = r.queryLocal(ctx, shard, batch)
+		} else {
+			node = r.target(shard)
+			err = r.queryRemote(ctx, node, shard, batch)
+		}
+		if err == nil || !r.triesAgain(err) {
+			return err
+		}
+		follow := false
+		if node == "" {
+			follow = r.lags(shard)
+		} else {
+			follow = r.refused(shard, node, err)
+		}
+		if !p.pause(ctx, follow) {
+			return err
+		}
+	}
+}
+
+// asksLocal tells whether queries go to this node's replica.
+func (r *Router) asksLocal(shard shards.ShardID, c shards.Consistency) bool {
+	switch {
+	case r.cfg.Remote == nil:
+		return true
+	case r.cfg.Local == nil || !r.cfg.Local.HasReplica(shard):
+		return false
+	default:
+		return c == shards.Serializable || !r.leaders.lagging(shard)
+	}
+}
+
+// lags notes that this node's replica is not current. It tells whether another one
+// can be asked.
+func (r *Router) lags(shard shards.ShardID) bool {
+	if r.cfg.Remote == nil {
+		return false
+	}
+	r.leaders.lag(shard)
+	return true
+}
+
+// mayRepeat tells whether a command may be tried again after an error.
+func (r *Router) mayRepeat(command *internalv1.Command, err error) bool {
+	if isUnknown(err) {
+		return r.cfg.Remote != nil && repeatable(command)
+	}
+	return r.triesAgain(err)
+}
+
+// triesAgain tells whether an attempt surely changed nothing, and another one may
+// do better.
+func (r *Router) triesAgain(err error) bool {
+	if r.cfg.Remote == nil && errors.Is(err, shards.ErrStopping) {
+		return false // there is nobody else
+	}
+	return notApplied(err)
+}
+
+// currentMax is how long this node's replica may take to become current before
+// another one is asked.
+const currentMax = time.Second
+
+// queryLocal asks this node's replica, once.
+func (r *Router) queryLocal(ctx context.Context, shard shards.ShardID, batch *shards.QueryBatch) error {
+	if r.cfg.Remote == nil { // nobody else could be asked
+		return r.cfg.Local.QueryBatch(ctx, shard, batch)
+	}
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	late := time.AfterFunc(currentMax, func() { giveUp(&shards.NotLeaderError{Shard: shard}) })
+	defer late.Stop()
+	begin := batch.Begin
+	batch.Begin = func(ctx context.Context) (func(), error) {
+		if !late.Stop() {
+			return nil, context.Cause(ctx)
+		}
+		if begin == nil {
+			return func() {}, nil
+		}
+		return begin(ctx)
+	}
+	defer func() { batch.Begin = begin }()
 	return r.cfg.Local.QueryBatch(ctx, shard, batch)
 }
 
-// Query asks one query without bounds, for the platform itself.
+// queryRemote asks the replica on another node, once.
+func (r *Router) queryRemote(ctx context.Context, node string, shard shards.ShardID, batch *shards.QueryBatch) error {
+	if node == "" || node == r.cfg.NodeID {
+		return &shards.NotLeaderError{Shard: shard}
+	}
+	return r.cfg.Remote.QueryBatch(ctx, node, shard, batch)
+}
+
+// Query asks one query without bounds, for the platform itself. The answer of a
+// large range may be cut all the same: then it says `more`.
 func (r *Router) Query(ctx context.Context, shard shards.ShardID, ns tenancy.NamespaceID, c shards.Consistency, request proto.Message) (proto.Message, error) {
 	return shards.Ask(ctx, r, shard, tenancy.SystemTenant, c, shards.Query{Namespace: ns, Request: request})
 }

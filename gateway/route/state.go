@@ -32,7 +32,7 @@ func (kv *KV) State(ctx context.Context, namespace string, c shards.Consistency)
 		return mvcc.State{}, err
 	}
 	query := shards.Query{Namespace: place.Namespace, Request: &internalv1.NamespaceStateRequest{}}
-	response, err := shards.Ask(ctx, kv.host, place.Shard, principal.Tenant, c, query)
+	response, err := shards.Ask(ctx, kv.router, place.Shard, principal.Tenant, c, query)
 	record, err := as[*internalv1.NamespaceState](response, err)
 	if err != nil {
 		return mvcc.State{}, err

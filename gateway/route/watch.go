@@ -77,7 +77,7 @@ func (w *Watches) create(ctx context.Context, req *flotillav1.WatchCreate) error
 	if err != nil {
 		return err
 	}
-	hub, err := w.kv.host.Watches(route.Shard)
+	hub, err := w.kv.router.Watches(route.Shard)
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func TestWhoMayWatch(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			watches := route.NewKV(&fakeHost{}, fakeCatalog{}).NewWatches(watch.StreamConfig{})
+			watches := newKV(&fakeHost{}).NewWatches(watch.StreamConfig{})
 			defer watches.Close()
 			watches.Create(asTenant(t.Context(), test.permissions), test.create)
 			answers, err := watches.Next(t.Context(), nil)
@@ -61,7 +61,7 @@ func TestWhoMayWatch(t *testing.T) {
 
 func TestNobodyMayNotWatch(t *testing.T) {
 	t.Parallel()
-	watches := route.NewKV(&fakeHost{}, fakeCatalog{}).NewWatches(watch.StreamConfig{})
+	watches := newKV(&fakeHost{}).NewWatches(watch.StreamConfig{})
 	defer watches.Close()
 	require.ErrorIs(t, watches.CreateOne(context.WithoutCancel(t.Context()), &flotillav1.WatchCreate{}), tenancy.ErrUnauthenticated)
 	var invalid *mvcc.InvalidError
@@ -71,7 +71,7 @@ func TestNobodyMayNotWatch(t *testing.T) {
 
 func TestOpenWatchesEndTogether(t *testing.T) {
 	t.Parallel()
-	kv := route.NewKV(&fakeHost{}, fakeCatalog{})
+	kv := newKV(&fakeHost{})
 	var open route.OpenWatches
 	early, gone, late := kv.NewWatches(watch.StreamConfig{}), kv.NewWatches(watch.StreamConfig{}), kv.NewWatches(watch.StreamConfig{})
 	open.Add(early)

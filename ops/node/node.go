@@ -224,7 +224,7 @@ func (n *Node) startCatalog(ctx context.Context) (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.kv = route.NewKV(n.host, n.catalog)
+	n.kv = route.NewKV(route.NewRouter(route.RouterConfig{NodeID: n.dir.Identity().NodeID, Local: n.host}), n.catalog)
 	return n.background(ctx, n.catalog.Run), nil
 }
 

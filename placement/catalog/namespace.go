@@ -52,6 +52,12 @@ func (c *Catalog) Route(ctx context.Context, tenant tenancy.TenantID, name strin
 	return route, nil
 }
 
+// Forget has the next Route for a namespace read its record: a shard has refused
+// what was routed by the one that is known.
+func (c *Catalog) Forget(tenant tenancy.TenantID, name string) {
+	c.cache.drop([]string{namespaceKey(tenant, name)})
+}
+
 // CreateNamespaces creates namespaces, all or none, each on the shard that has
 // the fewest. It returns *tenancy.AlreadyExistsError, *tenancy.QuotaError
 // beyond the tenant's limit, tenancy.ErrTenantNotFound, or ErrNoShard.
