@@ -1,0 +1,83 @@
+package plan
+
+import (
+	"fmt"
+
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+)
+
+// Plan returns what to do next, at most one step for each record. The same view
+// gives the same steps.
+func Plan(v View, p Policy) []Step {
+	b := newBoard(v, p)
+	steps := b.nodeSteps()
+	steps = append(steps, b.levelSteps()...)
+	changed := make(map[uint64]bool, len(v.Shards))
+	for i, s := range v.Shards {
+		step, ok := b.replicaStep(b.group(s), i == 0)
+		if ok {
+			steps = append(steps, step)
+			changed[s.ID] = true
+		}
+	}
+	if !b.restless {
+		if step, ok := b.moveStep(); ok {
+			steps = append(steps, step)
+			changed[step.Shard] = true
+		}
+	}
+	return append(steps, b.leaderSteps(changed)...)
+}
+
+// nodeSteps notes which nodes have died, and which are back.
+func (b *board) nodeSteps() []Step {
+	var steps []Step
+	for _, n := range b.sorted {
+		noted := n.Record.GetDeadSinceMs() != 0
+		switch {
+		case n.Record.GetState() == removed || n.Alive != noted:
+		case n.Alive:
+			steps = append(steps, Step{Kind: KindAlive, Node: n.ID, Name: n.name(), Reason: "it shows signs of life again"})
+		default:
+			steps = append(steps, Step{Kind: KindDead, Node: n.ID, Name: n.name(), Reason: "its lease has ended"})
+		}
+	}
+	return steps
+}
+
+// levelSteps raises the feature level to what every node knows, dead ones
+// included: they come back as they were.
+func (b *board) levelSteps() []Step {
+	var least *node
+	for _, n := range b.sorted {
+		if n.Record.GetState() != removed && (least == nil || n.Record.GetLevel() < least.Record.GetLevel()) {
+			least = n
+		}
+	}
+	if least == nil || least.Record.GetLevel() <= b.view.Level {
+		return nil
+	}
+	return []Step{{
+		Kind: KindLevel, Level: least.Record.GetLevel(),
+		Reason: fmt.Sprintf("all nodes know it, and %s knows no higher one", least.name()),
+	}}
+}
+
+// UnderReplicated counts the shards that have fewer voters on living nodes than
+// they should have.
+func UnderReplicated(v View) int {
+	b := newBoard(v, Policy{})
+	n := 0
+	for _, s := range v.Shards {
+		living := 0
+		for _, r := range s.Record.GetReplicas() {
+			if r.GetState() == internalv1.ReplicaState_REPLICA_STATE_VOTER && b.node(r.GetNodeId()).Alive {
+				living++
+			}
+		}
+		if living < b.wanted {
+			n++
+		}
+	}
+	return n
+}
