@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ func (c *Catalog) dataShards(ctx context.Context) ([]shardRecord, error) {
 		list = append(list, shardRecord{id: id, record: record[*internalv1.ShardRecord]{message, kv.GetModRevision()}})
 		return err
 	})
-	slices.SortFunc(list, func(a, b shardRecord) int { return int(a.id) - int(b.id) })
+	slices.SortFunc(list, func(a, b shardRecord) int { return cmp.Compare(a.id, b.id) })
 	return list, err
 }
 

@@ -1,0 +1,186 @@
+package placement
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/flotillakv/flotilla/placement/catalog"
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+)
+
+// What a node says of itself has bounds, as all nodes keep it in memory.
+const (
+	nameBytesMax    = 64
+	addressBytesMax = 512
+	nodesMax        = 1000
+)
+
+// checkJoin refuses what cannot be written down.
+func checkJoin(req *internalv1.JoinRequest) error {
+	n := req.GetNode()
+	for _, field := range []struct {
+		name, value string
+		max         int
+		required    bool
+	}{
+		{"node_id", req.GetNodeId(), nameBytesMax, true},
+		{"name", n.GetName(), nameBytesMax, true},
+		{"boot_id", n.GetBootId(), nameBytesMax, true},
+		{"zone", n.GetZone(), nameBytesMax, false},
+		{"version", n.GetVersion(), nameBytesMax, false},
+		{"peer_address", n.GetPeerAddress(), addressBytesMax, true},
+		{"raft_address", n.GetRaftAddress(), addressBytesMax, n.GetHosts()},
+		{"api_url", n.GetApiUrl(), addressBytesMax, false},
+		{"etcd_url", n.GetEtcdUrl(), addressBytesMax, false},
+	} {
+		switch {
+		case field.required && field.value == "":
+			return status.Errorf(codes.InvalidArgument, "%s is missing", field.name)
+		case len(field.value) > field.max:
+			return status.Errorf(codes.InvalidArgument, "%s has %d bytes, more than %d", field.name, len(field.value), field.max)
+		}
+	}
+	if strings.Contains(req.GetNodeId(), "/") {
+		return status.Error(codes.InvalidArgument, "node_id has a slash")
+	}
+	return nil
+}
+
+// refuse is an answer that an operator must see to.
+func refuse(format string, args ...any) error {
+	return status.Errorf(codes.FailedPrecondition, format, args...)
+}
+
+// admit decides whether a node may join, and returns what is to be written down
+// for it; nil if all of it is there.
+func (m *Membership) admit(ctx context.Context, records *catalog.Records, req *internalv1.JoinRequest, bell *doorbell) (*catalog.Change, error) {
+	cluster := records.Directory.GetCluster()
+	switch {
+	case cluster.GetClusterId() == "":
+		return nil, status.Error(codes.Unavailable, "the cluster is being set up: try again")
+	case req.GetClusterId() != cluster.GetClusterId():
+		return nil, refuse("this is cluster %s; the node's data directory belongs to cluster %s: use an empty directory, or join the other cluster",
+			cluster.GetClusterId(), req.GetClusterId())
+	case req.GetNode().GetLevel() < cluster.GetLevel():
+		return nil, refuse("the cluster uses feature level %d, and version %s of the node knows no more than %d: upgrade the node",
+			cluster.GetLevel(), cmp.Or(req.GetNode().GetVersion(), "?"), req.GetNode().GetLevel())
+	}
+	known := records.Directory.GetNodes()[req.GetNodeId()]
+	if err := m.admitKnown(ctx, known, req, bell); err != nil {
+		return nil, err
+	}
+	replaced, err := m.replaces(ctx, records, req, bell)
+	if err != nil {
+		return nil, err
+	}
+	if known == nil && len(records.Directory.GetNodes()) >= nodesMax {
+		return nil, refuse("the cluster has %d nodes on record, and no more are allowed", nodesMax)
+	}
+	node := joined(known, req.GetNode(), m.now())
+	if len(replaced) == 0 && proto.Equal(known, node) {
+		return nil, nil //nolint:nilnil // nothing to do is no error
+	}
+	change := records.Change()
+	change.PutNode(req.GetNodeId(), node)
+	for _, id := range replaced {
+		gone := proto.CloneOf(records.Directory.GetNodes()[id])
+		gone.State = internalv1.NodeState_NODE_STATE_REMOVED
+		gone.DeadSinceMs = uint64(m.now().UnixMilli()) // its sign of life may last for some seconds yet
+		change.PutNode(id, gone)
+		m.log.Info("node is replaced by one of the same name", "node", id, "name", gone.GetName(), "by", req.GetNodeId())
+	}
+	// Rewriting the cluster's record makes two joins at once conflict, so that no
+	// name is given twice, and a join with the raising of the level.
+	change.PutCluster(cluster)
+	m.log.Info("node joins", "node", req.GetNodeId(), "name", node.GetName(), "address", node.GetPeerAddress(), "new", known == nil)
+	return change, nil
+}
+
+// joined is a node's record after a join.
+func joined(known, said *internalv1.NodeRecord, now time.Time) *internalv1.NodeRecord {
+	node := catalog.NewNode(said, now)
+	if known != nil {
+		node.JoinTimeMs = known.GetJoinTimeMs()
+	}
+	return node
+}
+
+// admitKnown refuses a node that must not come back, or that runs elsewhere.
+func (m *Membership) admitKnown(ctx context.Context, known *internalv1.NodeRecord, req *internalv1.JoinRequest, bell *doorbell) error {
+	switch {
+	case known == nil:
+		return nil
+	case known.GetState() == internalv1.NodeState_NODE_STATE_REMOVED:
+		return refuse("node %s was removed from the cluster and its replicas were replaced: start with an empty data directory", req.GetNodeId())
+	case known.GetBootId() == req.GetNode().GetBootId():
+		return nil // it asks again
+	}
+	there := bell.ring(ctx, known.GetPeerAddress())
+	if there.GetNodeId() == req.GetNodeId() && there.GetBootId() != req.GetNode().GetBootId() {
+		return refuse("node %s runs already, at %s: the data directory was copied; stop one of the two, and give the other an empty directory",
+			req.GetNodeId(), known.GetPeerAddress())
+	}
+	return nil
+}
+
+// replaces returns the nodes that a node takes the place of, as it has their name.
+// A name is free when nobody answers as the node that had it: it is dead, or was
+// started again with an empty directory.
+func (m *Membership) replaces(ctx context.Context, records *catalog.Records, req *internalv1.JoinRequest, bell *doorbell) (list []string, err error) {
+	for _, id := range slices.Sorted(maps.Keys(records.Directory.GetNodes())) {
+		other := records.Directory.GetNodes()[id]
+		removed := other.GetState() == internalv1.NodeState_NODE_STATE_REMOVED
+		if id == req.GetNodeId() || other.GetName() != req.GetNode().GetName() || removed {
+			continue
+		}
+		there := bell.ring(ctx, other.GetPeerAddress())
+		switch {
+		case there.GetNodeId() == id:
+			return nil, refuse("the name %q is taken by node %s, which runs at %s: choose another name", other.GetName(), id, other.GetPeerAddress())
+		case there.GetBootId() == req.GetNode().GetBootId():
+			// It came with an empty directory, and has the old one's address.
+		case records.Live[id] != "":
+			return nil, status.Errorf(codes.Unavailable,
+				"the name %q is taken by node %s, which showed signs of life within the last seconds, but does not answer at %s: try again, or choose another name",
+				other.GetName(), id, other.GetPeerAddress())
+		}
+		list = append(list, id)
+	}
+	return list, nil
+}
+
+// doorbell asks who is at an address, once for each.
+type doorbell struct {
+	hello   HelloFunc
+	self    Self
+	answers map[string]*internalv1.HelloResponse
+}
+
+// ringTimeout is how long a node may take to say who it is.
+const ringTimeout = 2 * time.Second
+
+// ring returns what the node at an address says; nil if nobody answers.
+func (b *doorbell) ring(ctx context.Context, address string) *internalv1.HelloResponse {
+	if answer, ok := b.answers[address]; ok || address == "" {
+		return answer
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, ringTimeout, fmt.Errorf("nobody answers at %s", address))
+	defer cancel()
+	answer, err := b.hello(ctx, address, &internalv1.HelloRequest{
+		ClusterId: b.self.ClusterID, NodeId: b.self.NodeID, BootId: b.self.BootID,
+	})
+	if err != nil {
+		answer = nil
+	}
+	b.answers[address] = answer
+	return answer
+}
