@@ -9,7 +9,8 @@
 //	client-ID.crt   client-ID.key     a client's, whose common name is an API key's id
 //
 // Keys are ECDSA on P-256, which everything that speaks TLS knows, and files of
-// keys are readable by their owner alone. Nothing is ever overwritten.
+// keys are readable by their owner alone. Nothing is overwritten but the
+// certificate of a node that is renewed.
 package cert
 
 import (
@@ -18,13 +19,12 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"net"
 	"os"
-	"path/filepath"
 	"regexp"
 	"time"
 )
@@ -33,13 +33,6 @@ import (
 // machines' clocks may be behind.
 const clockSkew = 5 * time.Minute
 
-// Files are where a certificate and its key are.
-type Files struct{ Cert, Key string }
-
-func filesOf(dir, name string) Files {
-	return Files{Cert: filepath.Join(dir, name+".crt"), Key: filepath.Join(dir, name+".key")}
-}
-
 // An Authority vouches for certificates.
 type Authority struct {
 	dir  string
@@ -47,8 +40,6 @@ type Authority struct {
 	key  *ecdsa.PrivateKey
 	now  func() time.Time
 }
-
-const authorityName = "ca"
 
 // NewAuthority makes an authority in a directory, which is created if need be,
 // valid from now on for so long. Its error wraps fs.ErrExist if there is one
@@ -70,25 +61,12 @@ func NewAuthority(dir string, valid time.Duration, now func() time.Time) (Files,
 // LoadAuthority reads the authority of a directory.
 func LoadAuthority(dir string, now func() time.Time) (*Authority, error) {
 	files := filesOf(dir, authorityName)
-	certPEM, err := os.ReadFile(files.Cert)
-	if err != nil {
-		return nil, fmt.Errorf("read the authority: %w: make one with 'flotilla cert ca'", err)
-	}
-	keyPEM, err := os.ReadFile(files.Key)
-	if err != nil {
-		return nil, fmt.Errorf("read the authority's key: %w", err)
-	}
-	cert, err := parseCert(certPEM)
-	if err != nil {
-		return nil, fmt.Errorf("read the authority from %s: %w", files.Cert, err)
-	}
-	key, err := parseKey(keyPEM)
-	if err != nil {
-		return nil, fmt.Errorf("read the authority's key from %s: %w", files.Key, err)
-	}
+	cert, key, err := readPair(files)
 	switch {
-	case !key.PublicKey.Equal(cert.PublicKey):
-		return nil, fmt.Errorf("%s is not the key of %s", files.Key, files.Cert)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("read the authority: %w: name its --dir, or make one with 'flotilla cert ca'", err)
+	case err != nil:
+		return nil, fmt.Errorf("read the authority: %w", err)
 	case !cert.IsCA:
 		return nil, fmt.Errorf("%s is no authority", files.Cert)
 	case now().After(cert.NotAfter):
@@ -103,12 +81,21 @@ func (a *Authority) Cert() *x509.Certificate { return a.cert }
 // Node makes the certificate of a node that is reached under the hosts, which
 // are DNS names and IP addresses. Nodes are clients of each other too.
 func (a *Authority) Node(name string, hosts []string, valid time.Duration) (Files, error) {
+	template, err := a.node(name, hosts, valid)
+	if err != nil {
+		return Files{}, err
+	}
+	return write(NodeFiles(a.dir, name), template, a)
+}
+
+// node is the certificate of a node, to be signed.
+func (a *Authority) node(name string, hosts []string, valid time.Duration) (*x509.Certificate, error) {
 	if len(hosts) == 0 {
-		return Files{}, errors.New("a node's certificate needs at least one host that it is reached under")
+		return nil, errors.New("a node's certificate needs at least one host that it is reached under")
 	}
 	template, err := a.template(name, valid)
 	if err != nil {
-		return Files{}, err
+		return nil, err
 	}
 	for _, host := range hosts {
 		if ip := net.ParseIP(host); ip != nil {
@@ -116,12 +103,12 @@ func (a *Authority) Node(name string, hosts []string, valid time.Duration) (File
 			continue
 		}
 		if !validHost.MatchString(host) {
-			return Files{}, fmt.Errorf("%q is neither an IP address nor a DNS name", host)
+			return nil, fmt.Errorf("%q is neither an IP address nor a DNS name", host)
 		}
 		template.DNSNames = append(template.DNSNames, host)
 	}
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	return write(filesOf(a.dir, "node-"+name), template, a)
+	return template, nil
 }
 
 // Client makes the certificate of a client that acts under an API key.
@@ -131,7 +118,7 @@ func (a *Authority) Client(keyID string, valid time.Duration) (Files, error) {
 		return Files{}, err
 	}
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	return write(filesOf(a.dir, "client-"+keyID), template, a)
+	return write(filesOf(a.dir, clientPrefix+keyID), template, a)
 }
 
 var (
@@ -178,13 +165,12 @@ func write(files Files, template *x509.Certificate, by *Authority) (Files, error
 	if err != nil {
 		return Files{}, fmt.Errorf("make a key: %w", err)
 	}
-	parent, signer := template, key
-	if by != nil {
-		parent, signer = by.cert, by.key
+	if by == nil {
+		by = &Authority{cert: template, key: key}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	der, err := by.sign(template, &key.PublicKey)
 	if err != nil {
-		return Files{}, fmt.Errorf("make a certificate: %w", err)
+		return Files{}, err
 	}
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
@@ -200,35 +186,11 @@ func write(files Files, template *x509.Certificate, by *Authority) (Files, error
 	return files, nil
 }
 
-// writeNew writes a file that must not be there yet.
-func writeNew(path, kind string, der []byte, mode os.FileMode) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+// sign makes a certificate of a key.
+func (a *Authority) sign(template *x509.Certificate, key *ecdsa.PublicKey) ([]byte, error) {
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key, a.key)
 	if err != nil {
-		return fmt.Errorf("write a new file: %w", err)
+		return nil, fmt.Errorf("make a certificate: %w", err)
 	}
-	return errors.Join(pem.Encode(file, &pem.Block{Type: kind, Bytes: der}), file.Close())
-}
-
-func parseCert(text []byte) (*x509.Certificate, error) {
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, errors.New("it holds no certificate in PEM")
-	}
-	return x509.ParseCertificate(block.Bytes)
-}
-
-func parseKey(text []byte) (*ecdsa.PrivateKey, error) {
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != "PRIVATE KEY" {
-		return nil, errors.New("it holds no private key in PEM")
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	ec, ok := key.(*ecdsa.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("its key is a %T, not an ECDSA one", key)
-	}
-	return ec, nil
+	return der, nil
 }

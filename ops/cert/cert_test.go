@@ -95,6 +95,59 @@ func TestFilesAreSafe(t *testing.T) {
 	require.Equal(t, before, after)
 }
 
+// A renewed certificate is of the same key, so that one file alone is replaced.
+func TestNodeIsRenewed(t *testing.T) {
+	t.Parallel()
+	a, dir := newAuthority(t)
+	files, err := a.Node("n1", []string{"n1.example", "10.0.0.1"}, time.Hour)
+	require.NoError(t, err)
+	old := read(t, files)
+	renewed, err := a.RenewNode("n1", nil, year)
+	require.NoError(t, err)
+	require.Equal(t, files, renewed)
+	now := read(t, files)
+	require.Equal(t, old.PublicKey, now.PublicKey)
+	require.Equal(t, []string{"n1.example"}, now.DNSNames)
+	require.NoError(t, now.VerifyHostname("10.0.0.1"))
+	require.True(t, now.NotAfter.After(old.NotAfter))
+	require.NotEqual(t, old.SerialNumber, now.SerialNumber)
+	_, err = tls.LoadX509KeyPair(files.Cert, files.Key)
+	require.NoError(t, err)
+	_, err = now.Verify(x509.VerifyOptions{Roots: pool(a), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	require.NoError(t, err)
+
+	_, err = a.RenewNode("n1", []string{"elsewhere.example"}, year)
+	require.NoError(t, err)
+	require.Equal(t, []string{"elsewhere.example"}, read(t, files).DNSNames)
+
+	_, err = a.RenewNode("n2", nil, year)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	_, err = a.RenewNode("n1", []string{"http://x:1"}, year)
+	require.ErrorContains(t, err, "neither an IP address nor a DNS name")
+	require.NoError(t, os.Rename(filepath.Join(dir, "ca.key"), files.Key))
+	_, err = a.RenewNode("n1", nil, year)
+	require.ErrorContains(t, err, "is not the key of")
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	require.NoError(t, err)
+	require.Len(t, left, 3, "something is left behind: %v", left)
+}
+
+func TestNodesAreListed(t *testing.T) {
+	t.Parallel()
+	a, dir := newAuthority(t)
+	for _, name := range []string{"n2", "n1"} {
+		_, err := a.Node(name, []string{"localhost"}, year)
+		require.NoError(t, err)
+	}
+	_, err := a.Client("node-n3", year)
+	require.NoError(t, err)
+	names, err := NodesIn(dir)
+	require.NoError(t, err)
+	require.Equal(t, []string{"n1", "n2"}, names)
+	_, err = NodesIn(filepath.Join(dir, "none"))
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
 func TestWrongRequestsAreRefused(t *testing.T) {
 	t.Parallel()
 	a, dir := newAuthority(t)

@@ -20,6 +20,7 @@ const (
 	year             = 365 * 24 * time.Hour
 	caValidDefault   = 10 * year
 	certValidDefault = year
+	hostFlag         = "host"
 )
 
 type certOptions struct {
@@ -52,22 +53,34 @@ Keep its key away from both: who has it can pass for either.`,
 
 func newCertNodeCommand(env *Env) *cobra.Command {
 	opts := &certOptions{}
+	var renew bool
 	cmd := &cobra.Command{
-		Use:     "node NAME",
-		Short:   "Make a node's certificate",
-		Long:    "Makes the certificate that a node shows to its clients, good for the hosts that it is reached under.",
-		Example: "  $ flotilla cert node n1 --host n1.example.com,10.0.0.1",
+		Use:   "node NAME",
+		Short: "Make a node's certificate",
+		Long: `Makes the certificate that a node shows to its clients and to other nodes, good
+for the hosts that it is reached under.
+
+A certificate that was copied to its node is renewed with --renew, and copied
+there again: the node takes it up without a restart.`,
+		Example: "  $ flotilla cert node n1 --host n1.example.com,10.0.0.1\n  $ flotilla cert node n1 --renew",
 		Args:    args(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			authority, err := cert.LoadAuthority(opts.dir, time.Now)
 			if err != nil {
 				return err
 			}
-			return printFiles(env)(authority.Node(args[0], opts.hosts, opts.valid))
+			if !renew {
+				return printFiles(env)(authority.Node(args[0], opts.hosts, opts.valid))
+			}
+			if !cmd.Flags().Changed(hostFlag) {
+				opts.hosts = nil // those that it has
+			}
+			return printFiles(env)(authority.RenewNode(args[0], opts.hosts, opts.valid))
 		},
 	}
 	opts.bind(cmd, certValidDefault)
-	cmd.Flags().StringSliceVar(&opts.hosts, "host", []string{"localhost", "127.0.0.1", "::1"}, "DNS names and IP addresses, by comma")
+	cmd.Flags().StringSliceVar(&opts.hosts, hostFlag, []string{"localhost", "127.0.0.1", "::1"}, "DNS names and IP addresses, by comma")
+	cmd.Flags().BoolVar(&renew, "renew", false, "replace the certificate that there is, for the same key and, without --host, the same hosts")
 	return cmd
 }
 
@@ -97,7 +110,7 @@ is good for nothing.`,
 func printFiles(env *Env) func(cert.Files, error) error {
 	return func(files cert.Files, err error) error {
 		if errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("%w: nothing is overwritten; take another name or --dir, or move it away", err)
+			return fmt.Errorf("%w: nothing is overwritten; take another name or --dir, renew a node's with --renew, or move it away", err)
 		}
 		if err != nil {
 			return err

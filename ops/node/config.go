@@ -67,7 +67,7 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("--data-dir is missing"))
 	}
 	errs = append(errs, checkAddress("--listen-api", c.ListenAPI), checkAddress("--listen-ops", c.ListenOps),
-		c.checkEtcdAddress(), c.checkAdvertised(), c.EtcdTLS.validate())
+		c.checkEtcdAddress(), c.checkAdvertised(), c.EtcdTLS.files().Validate())
 	if c.DataShards < 0 || c.DataShards > 64 {
 		errs = append(errs, fmt.Errorf("--data-shards is %d, and takes 1 to 64", c.DataShards))
 	}

@@ -3,14 +3,16 @@ package node
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/flotillakv/flotilla/gateway/etcd"
+	"github.com/flotillakv/flotilla/ops/tlsfiles"
 )
 
 // EtcdTLS are the files, in PEM, that encrypt the etcd v3 API.
@@ -24,38 +26,24 @@ type EtcdTLS struct {
 	ClientCAFile string
 }
 
-func (t EtcdTLS) validate() error {
-	if (t.CertFile == "") != (t.KeyFile == "") {
-		return errors.New("--etcd-cert-file and --etcd-key-file go together")
+func (t EtcdTLS) files() tlsfiles.Files {
+	return tlsfiles.Files{
+		Cert: tlsfiles.Setting{Flag: "--etcd-cert-file", Value: t.CertFile},
+		Key:  tlsfiles.Setting{Flag: "--etcd-key-file", Value: t.KeyFile},
+		CA:   tlsfiles.Setting{Flag: "--etcd-client-ca-file", Value: t.ClientCAFile},
 	}
-	if t.ClientCAFile != "" && t.CertFile == "" {
-		return errors.New("--etcd-client-ca-file needs --etcd-cert-file")
-	}
-	return nil
 }
 
 // config is the TLS that the files make, nil without them.
-func (t EtcdTLS) config() (*tls.Config, error) {
+func (t EtcdTLS) config(log *slog.Logger) (*tls.Config, error) {
 	if t.CertFile == "" {
 		return nil, nil //nolint:nilnil // no TLS is no error
 	}
-	certificate, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+	identity, err := tlsfiles.Load(t.files(), tlsfiles.Env{Now: time.Now, Log: log})
 	if err != nil {
-		return nil, fmt.Errorf("--etcd-cert-file and --etcd-key-file: %w", err)
+		return nil, err
 	}
-	cfg := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
-	if t.ClientCAFile == "" {
-		return cfg, nil
-	}
-	authority, err := os.ReadFile(t.ClientCAFile)
-	if err != nil {
-		return nil, fmt.Errorf("--etcd-client-ca-file: %w", err)
-	}
-	cfg.ClientCAs, cfg.ClientAuth = x509.NewCertPool(), tls.VerifyClientCertIfGiven
-	if !cfg.ClientCAs.AppendCertsFromPEM(authority) {
-		return nil, fmt.Errorf("--etcd-client-ca-file: %s holds no certificate", t.ClientCAFile)
-	}
-	return cfg, nil
+	return identity.Etcd(), nil
 }
 
 // listenEtcd takes the port of the etcd v3 API, and finds out where clients
@@ -91,7 +79,7 @@ func (n *Node) bindEtcd(ctx context.Context) (net.Listener, error) {
 func (n *Node) serveEtcd(ctx context.Context) (func() error, error) {
 	cfg := n.cfg.Etcd
 	var err error
-	if cfg.TLS, err = n.cfg.EtcdTLS.config(); err != nil {
+	if cfg.TLS, err = n.cfg.EtcdTLS.config(n.cfg.Log); err != nil {
 		return nil, err
 	}
 	cfg.Limits = n.cfg.Gateway.Limits
