@@ -47,6 +47,7 @@ func FuzzAnswer(f *testing.F) {
 func FuzzFrames(f *testing.F) {
 	f.Add(append(frameOf([]byte("one")), frameOf([]byte("two"))...))
 	f.Add(frameOf(make([]byte, 100))[:50])
+	f.Add(frameOf(make([]byte, chunkBytesMax))[:50])
 	f.Add(make([]byte, 100))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		frames := newFrameReader(&readOnly{r: bytes.NewReader(b)}, chunkBytesMax, time.Second)

@@ -104,6 +104,9 @@ func TestUnknownHellosAreAnswered(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, answer{otherVersion, "it speaks version 1 of the Raft port's protocol, and this node version 9"}, reply)
 	requireEnded(t, conn)
+	for range 10 { // it is not reset, so that nobody misses the answer
+		send(t, conn, []byte("more"))
+	}
 
 	b.eventually("refused_handshakes_total", 1, string(reasonKind))
 	b.eventually("refused_handshakes_total", 1, string(reasonVersion))
