@@ -29,7 +29,9 @@ type HelloRequest struct {
 	// The caller; empty before its first join.
 	NodeId string `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	// The caller's process.
-	BootId        string `protobuf:"bytes,3,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	BootId string `protobuf:"bytes,3,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	// What the caller says of itself: where it is reached now.
+	Node          *NodeRecord `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -85,6 +87,13 @@ func (x *HelloRequest) GetBootId() string {
 	return ""
 }
 
+func (x *HelloRequest) GetNode() *NodeRecord {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
 // HelloResponse is who is there.
 type HelloResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -100,7 +109,10 @@ type HelloResponse struct {
 	// The cluster's feature level; a node that knows less must not join.
 	Level uint32 `protobuf:"varint,5,opt,name=level,proto3" json:"level,omitempty"`
 	// What it knows of the cluster.
-	Directory     *Directory `protobuf:"bytes,6,opt,name=directory,proto3" json:"directory,omitempty"`
+	Directory *Directory `protobuf:"bytes,6,opt,name=directory,proto3" json:"directory,omitempty"`
+	// What it says of itself: where it is reached now, which the catalog may not
+	// know yet.
+	Node          *NodeRecord `protobuf:"bytes,7,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -173,6 +185,13 @@ func (x *HelloResponse) GetLevel() uint32 {
 func (x *HelloResponse) GetDirectory() *Directory {
 	if x != nil {
 		return x.Directory
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetNode() *NodeRecord {
+	if x != nil {
+		return x.Node
 	}
 	return nil
 }
@@ -365,12 +384,13 @@ var File_flotilla_internal_v1_membership_proto protoreflect.FileDescriptor
 
 const file_flotilla_internal_v1_membership_proto_rawDesc = "" +
 	"\n" +
-	"%flotilla/internal/v1/membership.proto\x12\x14flotilla.internal.v1\x1a!flotilla/internal/v1/record.proto\"_\n" +
+	"%flotilla/internal/v1/membership.proto\x12\x14flotilla.internal.v1\x1a!flotilla/internal/v1/record.proto\"\x95\x01\n" +
 	"\fHelloRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x17\n" +
-	"\aboot_id\x18\x03 \x01(\tR\x06bootId\"\xce\x01\n" +
+	"\aboot_id\x18\x03 \x01(\tR\x06bootId\x124\n" +
+	"\x04node\x18\x04 \x01(\v2 .flotilla.internal.v1.NodeRecordR\x04node\"\x84\x02\n" +
 	"\rHelloResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
@@ -378,7 +398,8 @@ const file_flotilla_internal_v1_membership_proto_rawDesc = "" +
 	"\aboot_id\x18\x03 \x01(\tR\x06bootId\x12\x17\n" +
 	"\atime_us\x18\x04 \x01(\x04R\x06timeUs\x12\x14\n" +
 	"\x05level\x18\x05 \x01(\rR\x05level\x12=\n" +
-	"\tdirectory\x18\x06 \x01(\v2\x1f.flotilla.internal.v1.DirectoryR\tdirectory\"\xbb\x03\n" +
+	"\tdirectory\x18\x06 \x01(\v2\x1f.flotilla.internal.v1.DirectoryR\tdirectory\x124\n" +
+	"\x04node\x18\a \x01(\v2 .flotilla.internal.v1.NodeRecordR\x04node\"\xbb\x03\n" +
 	"\tDirectory\x12@\n" +
 	"\x05nodes\x18\x01 \x03(\v2*.flotilla.internal.v1.Directory.NodesEntryR\x05nodes\x12O\n" +
 	"\n" +
@@ -426,28 +447,30 @@ var file_flotilla_internal_v1_membership_proto_goTypes = []any{
 	(*JoinResponse)(nil),    // 4: flotilla.internal.v1.JoinResponse
 	nil,                     // 5: flotilla.internal.v1.Directory.NodesEntry
 	nil,                     // 6: flotilla.internal.v1.Directory.PlacementsEntry
-	(*ClusterRecord)(nil),   // 7: flotilla.internal.v1.ClusterRecord
-	(*NodeRecord)(nil),      // 8: flotilla.internal.v1.NodeRecord
+	(*NodeRecord)(nil),      // 7: flotilla.internal.v1.NodeRecord
+	(*ClusterRecord)(nil),   // 8: flotilla.internal.v1.ClusterRecord
 	(*PlacementRecord)(nil), // 9: flotilla.internal.v1.PlacementRecord
 }
 var file_flotilla_internal_v1_membership_proto_depIdxs = []int32{
-	2,  // 0: flotilla.internal.v1.HelloResponse.directory:type_name -> flotilla.internal.v1.Directory
-	5,  // 1: flotilla.internal.v1.Directory.nodes:type_name -> flotilla.internal.v1.Directory.NodesEntry
-	6,  // 2: flotilla.internal.v1.Directory.placements:type_name -> flotilla.internal.v1.Directory.PlacementsEntry
-	7,  // 3: flotilla.internal.v1.Directory.cluster:type_name -> flotilla.internal.v1.ClusterRecord
-	8,  // 4: flotilla.internal.v1.JoinRequest.node:type_name -> flotilla.internal.v1.NodeRecord
-	2,  // 5: flotilla.internal.v1.JoinResponse.directory:type_name -> flotilla.internal.v1.Directory
-	8,  // 6: flotilla.internal.v1.Directory.NodesEntry.value:type_name -> flotilla.internal.v1.NodeRecord
-	9,  // 7: flotilla.internal.v1.Directory.PlacementsEntry.value:type_name -> flotilla.internal.v1.PlacementRecord
-	0,  // 8: flotilla.internal.v1.MembershipService.Hello:input_type -> flotilla.internal.v1.HelloRequest
-	3,  // 9: flotilla.internal.v1.MembershipService.Join:input_type -> flotilla.internal.v1.JoinRequest
-	1,  // 10: flotilla.internal.v1.MembershipService.Hello:output_type -> flotilla.internal.v1.HelloResponse
-	4,  // 11: flotilla.internal.v1.MembershipService.Join:output_type -> flotilla.internal.v1.JoinResponse
-	10, // [10:12] is the sub-list for method output_type
-	8,  // [8:10] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	7,  // 0: flotilla.internal.v1.HelloRequest.node:type_name -> flotilla.internal.v1.NodeRecord
+	2,  // 1: flotilla.internal.v1.HelloResponse.directory:type_name -> flotilla.internal.v1.Directory
+	7,  // 2: flotilla.internal.v1.HelloResponse.node:type_name -> flotilla.internal.v1.NodeRecord
+	5,  // 3: flotilla.internal.v1.Directory.nodes:type_name -> flotilla.internal.v1.Directory.NodesEntry
+	6,  // 4: flotilla.internal.v1.Directory.placements:type_name -> flotilla.internal.v1.Directory.PlacementsEntry
+	8,  // 5: flotilla.internal.v1.Directory.cluster:type_name -> flotilla.internal.v1.ClusterRecord
+	7,  // 6: flotilla.internal.v1.JoinRequest.node:type_name -> flotilla.internal.v1.NodeRecord
+	2,  // 7: flotilla.internal.v1.JoinResponse.directory:type_name -> flotilla.internal.v1.Directory
+	7,  // 8: flotilla.internal.v1.Directory.NodesEntry.value:type_name -> flotilla.internal.v1.NodeRecord
+	9,  // 9: flotilla.internal.v1.Directory.PlacementsEntry.value:type_name -> flotilla.internal.v1.PlacementRecord
+	0,  // 10: flotilla.internal.v1.MembershipService.Hello:input_type -> flotilla.internal.v1.HelloRequest
+	3,  // 11: flotilla.internal.v1.MembershipService.Join:input_type -> flotilla.internal.v1.JoinRequest
+	1,  // 12: flotilla.internal.v1.MembershipService.Hello:output_type -> flotilla.internal.v1.HelloResponse
+	4,  // 13: flotilla.internal.v1.MembershipService.Join:output_type -> flotilla.internal.v1.JoinResponse
+	12, // [12:14] is the sub-list for method output_type
+	10, // [10:12] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_flotilla_internal_v1_membership_proto_init() }
