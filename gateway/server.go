@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,6 +28,8 @@ import (
 type Config struct {
 	// Limits are those of every tenant.
 	Limits tenancy.Limits
+	// TLS encrypts the port if it is set.
+	TLS *tls.Config
 	// HeaderTimeout is how long a caller may take to send a request's headers.
 	// Default 10 s.
 	HeaderTimeout time.Duration
@@ -83,7 +86,9 @@ func New(cfg Config, kv *route.KV, cat *catalog.Catalog, reg prometheus.Register
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
+	protocols.SetHTTP2(true)
 	s.http = &http.Server{
+		TLSConfig:         cfg.TLS,
 		Protocols:         protocols,
 		ReadHeaderTimeout: cmp.Or(cfg.HeaderTimeout, 10*time.Second),
 		IdleTimeout:       cmp.Or(cfg.IdleTimeout, 3*time.Minute),
@@ -108,10 +113,19 @@ func New(cfg Config, kv *route.KV, cat *catalog.Catalog, reg prometheus.Register
 
 // Serve serves on a listener until Stop.
 func (s *Server) Serve(listener net.Listener) error {
-	if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := ServeHTTP(s.http, listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the API: %w", err)
 	}
 	return nil
+}
+
+// ServeHTTP serves on a listener, encrypted if the server has a TLS configuration.
+// Its error is never nil; it is http.ErrServerClosed once the server was stopped.
+func ServeHTTP(server *http.Server, listener net.Listener) error {
+	if server.TLSConfig != nil {
+		return server.ServeTLS(listener, "", "")
+	}
+	return server.Serve(listener)
 }
 
 // Stop lets the requests that were begun come to their end, for at most as

@@ -15,17 +15,24 @@ type clusterServer struct {
 	*Server
 }
 
-// memberName is the name that every node goes by.
-const memberName = "flotilla"
+// Member is a node that serves the etcd v3 API.
+type Member struct {
+	// NodeID is the node's id, Name what its operator calls it.
+	NodeID, Name string
+	// URL is where clients reach it.
+	URL string
+}
 
-// MemberList implements Cluster.
+// MemberList implements Cluster. Clients have no business with the ports between
+// nodes, so a member's peer URL is its client URL.
 func (s *clusterServer) MemberList(ctx context.Context, _ *pb.MemberListRequest) (*pb.MemberListResponse, error) {
-	return &pb.MemberListResponse{
-		Header: s.header(callerFrom(ctx), 0),
-		Members: []*pb.Member{{
-			ID: s.identity.member, Name: memberName, ClientURLs: []string{s.cfg.URL}, PeerURLs: []string{s.cfg.URL},
-		}},
-	}, nil
+	response := &pb.MemberListResponse{Header: s.header(callerFrom(ctx), 0)}
+	for _, m := range s.cfg.Members() {
+		response.Members = append(response.Members, &pb.Member{
+			ID: memberOf(m.NodeID), Name: m.Name, ClientURLs: []string{m.URL}, PeerURLs: []string{m.URL},
+		})
+	}
+	return response, nil
 }
 
 var errPlacement = status.Error(codes.Unimplemented,

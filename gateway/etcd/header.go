@@ -28,8 +28,11 @@ type identity struct {
 // newIdentity derives the numbers from the ids of the cluster and the node, so
 // that they stay over restarts.
 func newIdentity(clusterID, nodeID string) identity {
-	return identity{cluster: hashOf("cluster", clusterID), member: max(hashOf("member", nodeID), 1)}
+	return identity{cluster: hashOf("cluster", clusterID), member: memberOf(nodeID)}
 }
+
+// memberOf is the number of a node as a member.
+func memberOf(nodeID string) uint64 { return max(hashOf("member", nodeID), 1) }
 
 func hashOf(parts ...string) uint64 {
 	h := fnv.New64a()

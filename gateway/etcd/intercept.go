@@ -105,9 +105,11 @@ func (s *Server) enter(ctx context.Context) (context.Context, error) {
 	return ctx, nil
 }
 
+// hasLeader tells whether the shard has a leader as its replica here knows it;
+// where there is none, the request will find out.
 func (s *Server) hasLeader(shard shards.ShardID) bool {
 	replica, ok := s.node.ShardStatus(shard)
-	return ok && replica.Leader != 0
+	return !ok || replica.Leader != 0
 }
 
 // tell turns an error into etcd's, and logs what is the platform's fault.

@@ -36,16 +36,19 @@ func (s *maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*p
 	if err != nil {
 		return nil, err
 	}
-	replica, _ := s.node.ShardStatus(c.place.Shard)
+	replica, here := s.node.ShardStatus(c.place.Shard)
 	response := &pb.StatusResponse{
 		Header: s.header(c, uint64(state.Revision)), Version: version.Version, StorageVersion: storageVersion,
 		DbSize: int64(state.LiveBytes), DbSizeInUse: int64(state.LiveBytes), DbSizeQuota: quotaBytes,
 		RaftIndex: replica.Applied, RaftAppliedIndex: replica.Applied, RaftTerm: replica.Term,
 		DowngradeInfo: &pb.DowngradeInfo{},
 	}
-	if replica.Leader != 0 {
+	switch {
+	case !here: // it is read through nodes that have a replica
 		response.Leader = s.identity.member
-	} else {
+	case replica.LeaderNode != "":
+		response.Leader = memberOf(replica.LeaderNode)
+	default:
 		response.Errors = append(response.Errors, "etcdserver: no leader")
 	}
 	for _, alarm := range s.alarms() {

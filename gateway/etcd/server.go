@@ -28,8 +28,8 @@ import (
 type Config struct {
 	// ClusterID and NodeID are the ids from which etcd's numbers are made.
 	ClusterID, NodeID string
-	// URL is where clients reach this node, as MemberList tells it.
-	URL string
+	// Members lists the nodes that serve the API, this one included.
+	Members func() []Member
 	// TempDir is where snapshots are made ready to be sent.
 	TempDir string
 	// Limits are those of every tenant.
@@ -63,6 +63,9 @@ type Config struct {
 // withDefaults fills the zero fields.
 func (c Config) withDefaults() Config {
 	c.Limits = c.Limits.WithDefaults()
+	if c.Members == nil {
+		c.Members = func() []Member { return nil }
+	}
 	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 3<<19)
 	c.ProgressInterval = max(cmp.Or(c.ProgressInterval, 10*time.Minute), 100*time.Millisecond)
 	c.StallMax = cmp.Or(c.StallMax, time.Minute)
