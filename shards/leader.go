@@ -14,7 +14,9 @@ import (
 // a second.
 const (
 	electionTicks  = 20
-	heartbeatTicks = 3
+	heartbeatTicks = 2
+	// A node without peers waits for nobody.
+	loneElectionTicks = 5
 	// settleTicks is how long a proposal of an earlier term may still come to
 	// be applied, once the replica has caught up with the new leader.
 	settleTicks = 5

@@ -3,7 +3,6 @@ package shards
 import (
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -38,16 +37,19 @@ func (l libraryLog) Infof(format string, args ...any) {
 	l.log((*slog.Logger).Debug, format, args)
 }
 
-// Warningf implements logger.ILogger.
+// Warningf implements logger.ILogger. The library warns of what every election
+// and restart brings with it; the host tells what an operator wants to know.
 func (l libraryLog) Warningf(format string, args ...any) {
-	if strings.HasPrefix(format, "mutual TLS disabled") {
-		return // this node has no Raft port, or its own TLS
-	}
-	l.log((*slog.Logger).Info, format, args) // mostly elections and retries
+	l.log((*slog.Logger).Debug, format, args)
 }
 
-// Errorf implements logger.ILogger.
+// Errorf implements logger.ILogger. Which nodes are not reached is told by this
+// program's own transport, with what to do and not again and again.
 func (l libraryLog) Errorf(format string, args ...any) {
+	if l.pkg == "transport" {
+		l.log((*slog.Logger).Debug, format, args)
+		return
+	}
 	l.log((*slog.Logger).Error, format, args)
 }
 

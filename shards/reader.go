@@ -39,6 +39,10 @@ type reader struct {
 // committed before.
 const readIndexTimeout = time.Second
 
+// retryTicks is after how long a read is asked again that was dropped: a new
+// leader takes none before it has committed an entry.
+const retryTicks = 2
+
 type round struct {
 	done chan struct{}
 	err  error // set before done is closed
@@ -122,7 +126,8 @@ func (r *reader) readIndex() error {
 			return &NotLeaderError{Shard: r.shard}
 		}
 		select {
-		case <-time.After(r.rtt):
+		case <-time.After(retryTicks * r.rtt):
+		case <-r.changed: // there is a leader now
 		case <-r.closing:
 			return ErrStopping
 		}
