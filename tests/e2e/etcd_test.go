@@ -126,7 +126,8 @@ func TestEtcdNobody(t *testing.T) {
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	cfg := node.Config{
-		DataDir: filepath.Join(t.TempDir(), "data"), ListenAPI: "127.0.0.1:0", ListenOps: "127.0.0.1:0", ListenEtcd: "127.0.0.1:0",
+		DataDir: filepath.Join(t.TempDir(), "data"), Bootstrap: true, DataShards: 4,
+		Addresses: node.Addresses{ListenAPI: "127.0.0.1:0", ListenOps: "127.0.0.1:0", ListenEtcd: "127.0.0.1:0"},
 	}
 	go func() {
 		ended <- node.Run(ctx, cfg, func(_ context.Context, n *node.Node) error {
@@ -159,7 +160,8 @@ func TestEtcdPortTaken(t *testing.T) {
 	require.NoError(t, err)
 	defer taken.Close()
 	cfg := node.Config{
-		DataDir: filepath.Join(t.TempDir(), "data"), ListenAPI: "127.0.0.1:0", ListenOps: "127.0.0.1:0", ListenEtcd: taken.Addr().String(),
+		DataDir: filepath.Join(t.TempDir(), "data"), Bootstrap: true, DataShards: 4,
+		Addresses: node.Addresses{ListenAPI: "127.0.0.1:0", ListenOps: "127.0.0.1:0", ListenEtcd: taken.Addr().String()},
 	}
 	ready := func(_ context.Context, n *node.Node) error {
 		require.NotEqual(t, "http://"+taken.Addr().String(), n.EtcdURL())

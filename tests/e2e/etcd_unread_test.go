@@ -25,7 +25,8 @@ func nodeThatCutsOff(t *testing.T, stallMax time.Duration) (n *node.Node, secret
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	started, ended := make(chan *node.Node, 1), make(chan error, 1)
 	cfg := node.Config{
-		DataDir: filepath.Join(t.TempDir(), "data"), ListenAPI: "127.0.0.1:0", ListenOps: "127.0.0.1:0", ListenEtcd: "127.0.0.1:0",
+		DataDir: filepath.Join(t.TempDir(), "data"), Bootstrap: true, DataShards: 4,
+		Addresses: node.Addresses{ListenAPI: "127.0.0.1:0", ListenOps: "127.0.0.1:0", ListenEtcd: "127.0.0.1:0"},
 	}
 	cfg.Etcd.StallMax = stallMax
 	go func() {

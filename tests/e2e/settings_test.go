@@ -106,7 +106,7 @@ func TestRefusedStarts(t *testing.T) {
 	require.Equal(t, "kept", curlOf(node).get(t, "/v1/kv/k").ok(t).body, "the node was not disturbed")
 
 	node.Stop(t)
-	refused(t, node.DataDir, "its first start has fixed", "--data-shards", "7")
+	refused(t, node.DataDir, "shards are not taken away", "--data-shards", "2")
 	state, away := filepath.Join(node.DataDir, "state"), filepath.Join(t.TempDir(), "state")
 	require.NoError(t, os.Rename(state, away))
 	refused(t, node.DataDir, "the state is missing")

@@ -85,7 +85,8 @@ func startTenants(t *testing.T, tenants ...tenancy.TenantID) map[tenancy.TenantI
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	clients := make(map[tenancy.TenantID]*flotilla.Client)
 	cfg := node.Config{
-		DataDir: filepath.Join(t.TempDir(), "data"), ListenAPI: "127.0.0.1:0", ListenOps: "127.0.0.1:0", ListenEtcd: "127.0.0.1:0",
+		DataDir: filepath.Join(t.TempDir(), "data"), Bootstrap: true, DataShards: 4,
+		Addresses: node.Addresses{ListenAPI: "127.0.0.1:0", ListenOps: "127.0.0.1:0", ListenEtcd: "127.0.0.1:0"},
 	}
 	go func() {
 		ended <- node.Run(ctx, cfg, func(ctx context.Context, n *node.Node) error {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -38,7 +39,7 @@ type Info struct {
 	APIKey    string `json:"api_key"`
 }
 
-// A Process is a dev node that a test runs. Its methods are for the test's own
+// A Process is a node that a test runs. Its methods are for the test's own
 // goroutine, but for Client and what it makes.
 type Process struct {
 	// Home is where it was started.
@@ -47,6 +48,9 @@ type Process struct {
 	DataDir string
 	// Info is of its last start.
 	Info Info
+
+	args     []string // command and flags of every start
+	infoFile string   // that the node writes in its data directory
 
 	cmd    *exec.Cmd
 	out    *output
@@ -64,7 +68,9 @@ func Dev(t *testing.T, flags ...string) *Process {
 // takes free ports unless the flags name others, and ends with the test.
 func (h *Home) Dev(t *testing.T, dataDir string, flags ...string) *Process {
 	t.Helper()
-	p := &Process{Home: h, DataDir: dataDir}
+	p := &Process{Home: h, DataDir: dataDir, infoFile: "dev.json", args: []string{
+		"dev", "--data-dir", dataDir, "--listen-api", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0", "--listen-etcd", "127.0.0.1:0",
+	}}
 	t.Cleanup(func() { p.cleanup(t) })
 	p.Start(t, flags...)
 	return p
@@ -82,10 +88,7 @@ func (p *Process) Launch(t *testing.T, flags ...string) {
 	t.Helper()
 	require.False(t, p.running(), "the node runs")
 	// A flag that is given twice has its last value.
-	args := append([]string{
-		"dev", "--data-dir", p.DataDir, "--listen-api", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0",
-		"--listen-etcd", "127.0.0.1:0",
-	}, flags...)
+	args := append(slices.Clone(p.args), flags...)
 	p.cmd, p.out, p.exited = p.Home.command(t, args), newOutput(), make(chan struct{})
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	require.NoError(t, p.cmd.Start())
@@ -105,7 +108,10 @@ func (p *Process) WaitReady(t *testing.T) {
 	case <-time.After(startTimeout):
 		require.FailNow(t, "the node is not ready", "%s", p.out)
 	}
-	data, err := os.ReadFile(filepath.Join(p.DataDir, "dev.json"))
+	if p.infoFile == "" {
+		return
+	}
+	data, err := os.ReadFile(filepath.Join(p.DataDir, p.infoFile))
 	require.NoError(t, err)
 	p.Info = Info{}
 	require.NoError(t, json.Unmarshal(data, &p.Info))

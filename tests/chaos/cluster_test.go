@@ -1,0 +1,185 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	flotilla "github.com/flotillakv/flotilla/sdk/go"
+	"github.com/flotillakv/flotilla/tests/process"
+)
+
+const (
+	// tenantShard is the shard of the tenant's namespace: the first data shard.
+	tenantShard = 2
+	// replicatedMax is how long a cluster may take to have all its replicas again.
+	replicatedMax = time.Minute
+)
+
+// startCluster starts three nodes and waits until everything is on all of them.
+func startCluster(t *testing.T, flags ...string) *process.Cluster {
+	t.Helper()
+	c := process.NewCluster(t, 3, append([]string{"--data-shards", "3"}, flags...)...)
+	c.WaitReplicated(t, 0, 3, replicatedMax)
+	return c
+}
+
+// clusterKVs makes clients that begin with different nodes.
+func clusterKVs(t *testing.T, c *process.Cluster, n int) []*flotilla.KV {
+	t.Helper()
+	var kvs []*flotilla.KV
+	for i := range n {
+		kvs = append(kvs, c.Client(t, i%len(c.Nodes)).Namespace(c.Info.Namespace).KV)
+	}
+	return kvs
+}
+
+// pulse writes all the time, and knows when it was answered.
+type pulse struct {
+	stop context.CancelFunc
+	done sync.WaitGroup
+
+	mu       sync.Mutex
+	answered []time.Time
+	failed   []error
+}
+
+// startPulse writes through clients of all nodes until the pulse is stopped.
+func startPulse(t *testing.T, kvs []*flotilla.KV) *pulse {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	p := &pulse{stop: cancel}
+	for id, kv := range kvs {
+		p.done.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				_, err := kv.Put(context.WithoutCancel(ctx), fmt.Sprintf("pulse/%d", id), fmt.Append(nil, n), nil)
+				p.note(err)
+			}
+		})
+	}
+	t.Cleanup(func() { p.end() })
+	return p
+}
+
+func (p *pulse) note(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.failed = append(p.failed, err)
+		return
+	}
+	p.answered = append(p.answered, time.Now())
+}
+
+func (p *pulse) end() (calls int, failed []error) {
+	p.stop()
+	p.done.Wait()
+	return len(p.answered), p.failed
+}
+
+// after waits for the first answer to a write that was begun after a moment at
+// the earliest, and returns how long after the moment it came.
+func (p *pulse) after(t *testing.T, moment time.Time, writers int) time.Duration {
+	t.Helper()
+	var gap time.Duration
+	require.Eventually(t, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		i, _ := slices.BinarySearchFunc(p.answered, moment, time.Time.Compare)
+		// Each writer may have had one write on its way, answered before the kill
+		// took effect.
+		if i+writers >= len(p.answered) {
+			return false
+		}
+		gap = p.answered[i+writers].Sub(moment)
+		return true
+	}, 30*time.Second, 5*time.Millisecond, "writes do not go on")
+	return gap
+}
+
+// TestWritesGoOnWhenTheLeaderDies kills the node that leads the namespace's shard
+// under load, again and again. Nothing that was acknowledged may be lost, nothing
+// may happen twice, and writes go on within a second or so; how long that takes
+// is logged.
+func TestWritesGoOnWhenTheLeaderDies(t *testing.T) {
+	t.Parallel()
+	kills := 2
+	if process.Slow() {
+		kills = 30
+	}
+	seed := process.Seed(t)
+	random := rand.New(rand.NewPCG(seed, 0))
+	c := startCluster(t)
+	p := startPulse(t, clusterKVs(t, c, 3))
+	l := newLedger()
+	var gaps []time.Duration
+	for round := range kills {
+		w := startWriters(context.WithoutCancel(t.Context()), clusterKVs(t, c, 6), l, round, seed)
+		moment(random, 50*time.Millisecond, 500*time.Millisecond)
+		leader := c.Leader(tenantShard)
+		require.GreaterOrEqual(t, leader, 0)
+		c.Nodes[leader].Kill(t)
+		gap := p.after(t, time.Now(), 3)
+		gaps = append(gaps, gap)
+		moment(random, 0, 500*time.Millisecond)
+		c.Nodes[leader].Start(t)
+		require.NoError(t, w.finish())
+		before := l.outcomes()
+		l.verify(t, clusterKVs(t, c, 1)[0])
+		t.Logf("round %d: killed n%d, writes went on after %s; %s", round, leader+1, gap.Round(time.Millisecond), before)
+		c.WaitReplicated(t, leader, 3, replicatedMax)
+	}
+	slices.Sort(gaps)
+	t.Logf("writes went on after %s in the median and %s at most, of %d kills", gaps[len(gaps)/2], gaps[len(gaps)-1], kills)
+}
+
+// TestWipedNodeIsFilledAgain takes a node's data away under load. It comes back
+// with nothing, and the cluster has all its replicas again without anybody's help.
+func TestWipedNodeIsFilledAgain(t *testing.T) {
+	t.Parallel()
+	seed := process.Seed(t)
+	c := startCluster(t)
+	l := newLedger()
+	w := startWriters(context.WithoutCancel(t.Context()), clusterKVs(t, c, 6), l, 0, seed)
+	moment(rand.New(rand.NewPCG(seed, 1)), 200*time.Millisecond, 700*time.Millisecond)
+	wiped := 2
+	c.Nodes[wiped].Kill(t)
+	c.Nodes[wiped].Wipe(t)
+	started := time.Now()
+	c.Nodes[wiped].Start(t)
+	c.WaitReplicated(t, wiped, 3, replicatedMax)
+	t.Logf("all replicas were there again after %s", time.Since(started).Round(time.Millisecond))
+	// The new replicas count: another node may die.
+	other := (wiped + 1) % 3
+	c.Nodes[other].Kill(t)
+	moment(rand.New(rand.NewPCG(seed, 2)), time.Second, 2*time.Second)
+	require.NoError(t, w.finish())
+	l.verify(t, c.Client(t, wiped).Namespace(c.Info.Namespace).KV)
+	t.Log(l.outcomes())
+}
+
+// TestRollingRestartFailsNoCall stops and starts each node in turn under load. No
+// call of a client fails that tries again as it does by itself.
+func TestRollingRestartFailsNoCall(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	p := startPulse(t, clusterKVs(t, c, 12))
+	for i, node := range c.Nodes {
+		began := time.Now()
+		node.Stop(t)
+		stopped := time.Since(began)
+		node.Start(t)
+		c.WaitReplicated(t, i, 3, replicatedMax)
+		t.Logf("n%d: stopped within %s, back after %s", i+1, stopped.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+	}
+	calls, failed := p.end()
+	require.Empty(t, failed)
+	require.Positive(t, calls)
+	t.Logf("%d calls, none failed", calls)
+}

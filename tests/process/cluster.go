@@ -1,0 +1,249 @@
+package process
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	flotilla "github.com/flotillakv/flotilla/sdk/go"
+)
+
+// clusterTenant is the tenant of a cluster that a test runs.
+const clusterTenant = "test"
+
+// A Cluster is nodes that a test runs, each a process of its own. The first one
+// made the cluster, and a tenant in it.
+type Cluster struct {
+	// Home is where they were started.
+	Home *Home
+	// Nodes are the nodes, in the order of their names n1, n2, ...
+	Nodes []*Process
+	// Info is how the tenant is reached through the first node.
+	Info Info
+
+	dir   string
+	flags []string
+	ports []nodePorts
+}
+
+// nodePorts are where a node listens; it keeps them over restarts.
+type nodePorts struct{ api, etcd, ops, peer, raft string }
+
+func (p nodePorts) flags() []string {
+	return []string{
+		"--listen-api", p.api, "--listen-etcd", p.etcd, "--listen-ops", p.ops, "--listen-peer", p.peer, "--listen-raft", p.raft,
+	}
+}
+
+// NewCluster starts a cluster of so many nodes and waits until each serves. It
+// ends with the test.
+func NewCluster(t *testing.T, nodes int, flags ...string) *Cluster {
+	t.Helper()
+	c := &Cluster{Home: NewHome(t), dir: t.TempDir(), flags: flags}
+	for range nodes {
+		c.Add(t)
+	}
+	if nodes > 1 {
+		// From now on the first node is as the others: one that has lost its data
+		// joins, and makes no cluster of its own.
+		c.Nodes[0].args = c.args(0, c.ports[1].peer)
+	}
+	return c
+}
+
+// Add starts one more node, and waits until it serves.
+func (c *Cluster) Add(t *testing.T, flags ...string) *Process {
+	t.Helper()
+	p := c.node(t, flags...)
+	p.Start(t)
+	if len(c.Nodes) == 1 {
+		c.readInfo(t)
+	}
+	return p
+}
+
+// node makes one more node, which does not run yet.
+func (c *Cluster) node(t *testing.T, flags ...string) *Process {
+	t.Helper()
+	i := len(c.Nodes)
+	c.ports = append(c.ports, freePorts(t))
+	p := &Process{Home: c.Home, DataDir: filepath.Join(c.dir, nodeName(i))}
+	c.Nodes = append(c.Nodes, p)
+	if i == 0 {
+		p.args = append(c.args(0, ""), "--bootstrap", "--tenant", clusterTenant)
+	} else {
+		p.args = c.args(i, c.ports[0].peer)
+	}
+	p.args = append(p.args, flags...)
+	t.Cleanup(func() { p.cleanup(t) })
+	return p
+}
+
+func nodeName(i int) string { return "n" + strconv.Itoa(i+1) }
+
+// args are the command and flags of a node.
+func (c *Cluster) args(i int, join string) []string {
+	args := []string{"serve", "--node-name", nodeName(i), "--data-dir", c.Nodes[i].DataDir}
+	args = append(append(args, c.ports[i].flags()...), c.flags...)
+	if join != "" {
+		args = append(args, "--join", join)
+	}
+	return args
+}
+
+// Wipe removes the data of a node that does not run.
+func (p *Process) Wipe(t *testing.T) {
+	t.Helper()
+	require.False(t, p.running(), "the node runs")
+	require.NoError(t, os.RemoveAll(p.DataDir))
+}
+
+func freePorts(t *testing.T) nodePorts {
+	t.Helper()
+	var p nodePorts
+	for _, address := range []*string{&p.api, &p.etcd, &p.ops, &p.peer, &p.raft} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer listener.Close() // all at the end, so that they differ
+		*address = listener.Addr().String()
+	}
+	return p
+}
+
+func (c *Cluster) readInfo(t *testing.T) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(c.Nodes[0].DataDir, "tenant-"+clusterTenant+".json"))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &c.Info))
+}
+
+// APIURLs are the base URLs of the API of all nodes, that of node first (from 0)
+// in front.
+func (c *Cluster) APIURLs(first int) []string {
+	var urls []string
+	for i := range c.ports {
+		urls = append(urls, "http://"+c.ports[(first+i)%len(c.ports)].api)
+	}
+	return urls
+}
+
+// EtcdEndpoints are the addresses of the etcd v3 API of all nodes.
+func (c *Cluster) EtcdEndpoints() []string {
+	var endpoints []string
+	for _, p := range c.ports {
+		endpoints = append(endpoints, "http://"+p.etcd)
+	}
+	return endpoints
+}
+
+// Client makes a client of all nodes which begins with node first, from 0. The
+// test's cleanup closes it.
+func (c *Cluster) Client(t *testing.T, first int) *flotilla.Client {
+	t.Helper()
+	client, err := flotilla.New(flotilla.Config{URLs: c.APIURLs(first), APIKey: c.Info.APIKey, AttemptsMax: 1000})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// ClusterStatus is what a node's /status tells of the cluster.
+type ClusterStatus struct {
+	NodeID string `json:"node_id"`
+	Nodes  []struct {
+		NodeID           string   `json:"node_id"`
+		Name             string   `json:"name"`
+		State            string   `json:"state"`
+		ClockSkewSeconds *float64 `json:"clock_skew_seconds"`
+	} `json:"nodes"`
+	Shards []struct {
+		Shard      uint64 `json:"shard"`
+		Replica    uint64 `json:"replica"`
+		LeaderNode string `json:"leader_node"`
+		Applied    uint64 `json:"applied_index"`
+	} `json:"shards"`
+	// Placements are the replicas of each shard that vote, by node id.
+	Placements map[string][]string `json:"placements"`
+}
+
+// Status asks a node, from 0, how the cluster is; nil if it does not answer.
+func (c *Cluster) Status(node int) *ClusterStatus {
+	client := http.Client{Timeout: 5 * time.Second}
+	response, err := client.Get("http://" + c.ports[node].ops + "/status") //nolint:noctx // it has a timeout
+	if err != nil {
+		return nil
+	}
+	defer response.Body.Close()
+	status := &ClusterStatus{}
+	if json.NewDecoder(response.Body).Decode(status) != nil {
+		return nil
+	}
+	return status
+}
+
+// WaitReplicated waits until every shard has so many voters, all on nodes that
+// are active, as node (from 0) knows it.
+func (c *Cluster) WaitReplicated(t *testing.T, node, voters int, within time.Duration) {
+	t.Helper()
+	var last string
+	require.Eventually(t, func() bool {
+		status := c.Status(node)
+		last = fmt.Sprintf("%+v", status)
+		return status != nil && status.replicated(voters)
+	}, within, 20*time.Millisecond, "the cluster is not replicated: %s", &last)
+}
+
+func (s *ClusterStatus) replicated(voters int) bool {
+	active := map[string]bool{}
+	for _, n := range s.Nodes {
+		active[n.NodeID] = n.State == "active"
+	}
+	for _, nodes := range s.Placements {
+		if len(nodes) != voters {
+			return false
+		}
+		for _, id := range nodes {
+			if !active[id] {
+				return false
+			}
+		}
+	}
+	return len(s.Placements) > 0
+}
+
+// Leader is the node, from 0, that leads a shard as the nodes know it, and -1 if
+// none of them knows.
+func (c *Cluster) Leader(shard uint64) int {
+	for i := range c.Nodes {
+		status := c.Status(i)
+		if status == nil {
+			continue
+		}
+		for _, s := range status.Shards {
+			if s.Shard == shard && s.LeaderNode == status.NodeID {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// Pause stops a node as SIGSTOP does, until Resume.
+func (p *Process) Pause(t *testing.T) {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGSTOP))
+}
+
+// Resume lets a node go on that was paused.
+func (p *Process) Resume(t *testing.T) {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGCONT))
+}
