@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -50,11 +53,13 @@ func saveContext(devFile string) error {
 
 // clientOptions are the flags of commands that talk to a node.
 type clientOptions struct {
-	apiURL, apiKey, namespace string
+	apiURLs                   []string
+	apiKey, namespace, caFile string
 }
 
 func (o *clientOptions) bind(f *pflag.FlagSet) {
-	f.StringVar(&o.apiURL, "api-url", "", "base URL of the API (default: the dev node that started last)")
+	f.StringSliceVar(&o.apiURLs, "api-url", nil, "base URLs of the API of one or more nodes, by comma (default: the dev node that started last)")
+	f.StringVar(&o.caFile, "ca-file", "", "authority in PEM that the API's certificate is of (default: this machine's)")
 	f.StringVar(&o.apiKey, "api-key", "", "API key; better given as FLOTILLA_API_KEY, because others can see a command line")
 	f.StringVarP(&o.namespace, "namespace", "n", "default", "namespace")
 }
@@ -63,18 +68,29 @@ var errNoContext = errors.New("no node is known: start one with `flotilla dev`, 
 
 // connect makes a client. What is not given comes from the context file.
 func (o *clientOptions) connect() (*flotilla.Client, error) {
-	cfg := flotilla.Config{URL: o.apiURL, APIKey: o.apiKey}
-	if cfg.URL == "" || cfg.APIKey == "" {
+	cfg := flotilla.Config{URLs: o.apiURLs, APIKey: o.apiKey}
+	if len(cfg.URLs) == 0 || cfg.APIKey == "" {
 		info, err := currentDev()
 		if err != nil {
 			return nil, usageError{err}
 		}
-		if cfg.URL == "" {
-			cfg.URL = info.APIURL
+		known := append([]string{info.APIURL}, info.APIURLs...)
+		if len(cfg.URLs) == 0 {
+			cfg.URLs = known
 		}
 		// A dev node's key is sent to that node alone.
-		if cfg.APIKey == "" && cfg.URL == info.APIURL {
+		if cfg.APIKey == "" && !slices.ContainsFunc(cfg.URLs, func(url string) bool { return !slices.Contains(known, url) }) {
 			cfg.APIKey = info.APIKey
+		}
+	}
+	if o.caFile != "" {
+		authority, err := os.ReadFile(o.caFile)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--ca-file: %w", err)}
+		}
+		cfg.TLS = &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS13}
+		if !cfg.TLS.RootCAs.AppendCertsFromPEM(authority) {
+			return nil, usageError{fmt.Errorf("--ca-file: %s holds no certificate in PEM", o.caFile)}
 		}
 	}
 	if cfg.APIKey == "" {
@@ -83,25 +99,25 @@ func (o *clientOptions) connect() (*flotilla.Client, error) {
 	return flotilla.New(cfg)
 }
 
-func currentDev() (devInfo, error) {
+func currentDev() (tenantInfo, error) {
 	path, err := contextPath()
 	if err != nil {
-		return devInfo{}, errNoContext
+		return tenantInfo{}, errNoContext
 	}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return devInfo{}, errNoContext
+		return tenantInfo{}, errNoContext
 	}
 	if err != nil {
-		return devInfo{}, err
+		return tenantInfo{}, err
 	}
 	var c contextFile
 	if err := json.Unmarshal(data, &c); err != nil {
-		return devInfo{}, fmt.Errorf("%s: %w: remove it, and start the dev node again", path, err)
+		return tenantInfo{}, fmt.Errorf("%s: %w: remove it, and start the dev node again", path, err)
 	}
-	info, err := readDevFile(c.DevFile)
+	info, err := readTenantFile(c.DevFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return devInfo{}, errNoContext
+		return tenantInfo{}, errNoContext
 	}
 	return info, err
 }

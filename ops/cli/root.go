@@ -70,7 +70,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not allowed,
 	root.SetErr(env.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newDevCommand(env), newKVCommand(env), newLeaseCommand(env), newNamespaceCommand(env), newKeyCommand(env),
+	root.AddCommand(newDevCommand(env), newServeCommand(env), newKVCommand(env), newLeaseCommand(env), newNamespaceCommand(env), newKeyCommand(env),
 		newCertCommand(env), newVersionCommand(env))
 	return root
 }

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"fmt"
-	"runtime/debug"
+	"runtime"
 
 	"github.com/spf13/cobra"
+
+	"github.com/flotillakv/flotilla/ops/version"
 )
 
 func newVersionCommand(env *Env) *cobra.Command {
@@ -13,11 +15,7 @@ func newVersionCommand(env *Env) *cobra.Command {
 		Short: "Print the version",
 		Args:  args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			version := "unknown"
-			if info, ok := debug.ReadBuildInfo(); ok {
-				version = info.Main.Version + " " + info.GoVersion
-			}
-			_, err := fmt.Fprintln(env.Out, "flotilla "+version)
+			_, err := fmt.Fprintln(env.Out, "flotilla", version.String(), runtime.Version())
 			return err
 		},
 	}

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"regexp"
+	"slices"
+	"time"
 
 	"github.com/flotillakv/flotilla/gateway"
 	"github.com/flotillakv/flotilla/gateway/etcd"
@@ -19,24 +23,39 @@ import (
 type Config struct {
 	// DataDir is the node's data directory.
 	DataDir string
-	// ListenAPI is the address of the API. Default 127.0.0.1:7700.
-	ListenAPI string
-	// ListenOps is the address of the operators' port. Default 127.0.0.1:7703.
-	ListenOps string
-	// ListenEtcd is the address of the etcd v3 API. Default 127.0.0.1:2379.
-	ListenEtcd string
-	// AdvertiseEtcd is the host and port under which clients reach the etcd v3
-	// API. Default where it listens, with this host's name if that is every
-	// address.
-	AdvertiseEtcd string
-	// EtcdPortOptional takes a free port if the one of ListenEtcd is taken.
-	EtcdPortOptional bool
-	// EtcdTLS encrypts the etcd v3 API if its files are set.
-	EtcdTLS EtcdTLS
+	// Name is what its operator calls the node; no other node of the cluster has
+	// the same. Default: the name of this host.
+	Name string
+	// Zone is the failure domain that the node is in, such as a data center.
+	Zone string
+
+	// Bootstrap makes a new cluster of this node, if the data directory is new.
+	Bootstrap bool
+	// Join are peer addresses of nodes of the cluster that the node belongs to.
+	// A new directory needs them, or Bootstrap; later they help to find the
+	// others should all have moved.
+	Join []string
+	// JoinTimeout is how long a new node tries to join before it gives up.
+	// Default 1 min.
+	JoinTimeout time.Duration
+	// GatewayOnly hosts no replicas: the node only routes for callers.
+	GatewayOnly bool
 	// DataShards is how many shards hold tenants' namespaces, beside the
-	// system shard. It is fixed by the first start: by default it is what that
-	// said, and 4 in a new directory.
+	// system shard, in a cluster that is bootstrapped. Default 16.
 	DataShards int
+	// Replication is how many voters a shard of a cluster that is bootstrapped
+	// has, once there are nodes enough: 1, 3, 5 or 7. Default 3.
+	Replication int
+	// ReplaceAfter is for how long a node may be dead before its replicas are
+	// replaced. Default 5 min.
+	ReplaceAfter time.Duration
+
+	// Addresses are where the node listens, and where it is reached.
+	Addresses
+	// TLS are the certificates of its ports.
+	TLS TLS
+	// Insecure lets others reach ports that are not encrypted.
+	Insecure bool
 
 	Gateway gateway.Config
 	// Etcd is how the etcd v3 API is served; the node fills in who it is.
@@ -45,20 +64,63 @@ type Config struct {
 	Store  store.Config
 	// Disk is when the node turns read-only for want of space.
 	Disk datadir.Watermark
+	// SnapshotBytesPerSecond bounds what snapshots for other nodes take of the
+	// network. Default 64 MiB.
+	SnapshotBytesPerSecond int64
 
 	Log *slog.Logger
 }
+
+// Addresses are where a node listens, each host:port, where port 0 takes a free
+// one, and where it is reached, if that is elsewhere.
+type Addresses struct {
+	// ListenAPI is the address of the API. Default 127.0.0.1:7700.
+	ListenAPI string
+	// ListenEtcd is the address of the etcd v3 API. Default 127.0.0.1:2379.
+	ListenEtcd string
+	// EtcdPortOptional takes a free port if the one of ListenEtcd is taken.
+	EtcdPortOptional bool
+	// ListenOps is the address of the operators' port. Default 127.0.0.1:7703.
+	ListenOps string
+	// ListenPeer is the address of the RPC between nodes. Without one the node
+	// stays alone.
+	ListenPeer string
+	// ListenRaft is the address of Raft between nodes.
+	ListenRaft string
+	// Advertised are the host and port under which others reach the ports of the
+	// same name. Default where it listens, with this host's name if that is every
+	// address.
+	AdvertiseAPI, AdvertiseEtcd, AdvertisePeer, AdvertiseRaft string
+}
+
+const (
+	// DataShardsDefault is how many shards a new cluster has for namespaces.
+	DataShardsDefault  = 16
+	replicationDefault = 3
+	// DataShardsMax bounds the shards of a cluster: a node ticks each of its own
+	// all the time, and pays for it.
+	DataShardsMax = 64
+)
 
 // WithDefaults fills the zero fields.
 func (c Config) WithDefaults() Config {
 	c.ListenAPI = cmp.Or(c.ListenAPI, "127.0.0.1:7700")
 	c.ListenOps = cmp.Or(c.ListenOps, "127.0.0.1:7703")
 	c.ListenEtcd = cmp.Or(c.ListenEtcd, "127.0.0.1:2379")
+	if c.Name == "" {
+		c.Name, _ = os.Hostname() // Validate tells if there is none
+	}
+	c.JoinTimeout = cmp.Or(c.JoinTimeout, time.Minute)
+	c.Replication = cmp.Or(c.Replication, replicationDefault)
+	c.ReplaceAfter = cmp.Or(c.ReplaceAfter, 5*time.Minute)
+	c.SnapshotBytesPerSecond = cmp.Or(c.SnapshotBytesPerSecond, 64<<20)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c
 }
+
+var validName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
 
 // Validate names every field that cannot be, by its flag.
 func (c Config) Validate() error {
@@ -66,46 +128,93 @@ func (c Config) Validate() error {
 	if c.DataDir == "" {
 		errs = append(errs, errors.New("--data-dir is missing"))
 	}
-	errs = append(errs, checkAddress("--listen-api", c.ListenAPI), checkAddress("--listen-ops", c.ListenOps),
-		c.checkEtcdAddress(), c.checkAdvertised(), c.EtcdTLS.files().Validate())
-	if c.DataShards < 0 || c.DataShards > 64 {
-		errs = append(errs, fmt.Errorf("--data-shards is %d, and takes 1 to 64", c.DataShards))
+	if !validName.MatchString(c.Name) {
+		errs = append(errs, fmt.Errorf("--node-name is %q, and takes up to 63 letters, digits, dots, dashes and underscores", c.Name))
+	}
+	if c.Zone != "" && !validName.MatchString(c.Zone) {
+		errs = append(errs, fmt.Errorf("--zone is %q, and takes up to 63 letters, digits, dots, dashes and underscores", c.Zone))
+	}
+	if c.DataShards < 0 || c.DataShards > DataShardsMax {
+		errs = append(errs, fmt.Errorf("--data-shards is %d, and takes 1 to %d", c.DataShards, DataShardsMax))
+	}
+	if !slices.Contains([]int{1, 3, 5, 7}, c.Replication) {
+		errs = append(errs, fmt.Errorf("--replicas is %d, and takes 1, 3, 5 or 7: of an even number no more may fail than of one less", c.Replication))
+	}
+	if c.ReplaceAfter < 10*time.Second {
+		errs = append(errs, fmt.Errorf("--replace-after is %s, and takes 10s or more: a node that starts again must not be replaced", c.ReplaceAfter))
+	}
+	errs = append(errs, c.checkCluster(), c.checkAddresses(), c.TLS.validate())
+	return errors.Join(errs...)
+}
+
+// checkCluster tells how the node comes to its cluster.
+func (c Config) checkCluster() error {
+	var errs []error
+	if c.Bootstrap && len(c.Join) > 0 {
+		errs = append(errs, errors.New("--bootstrap makes a new cluster and --join enters one: take one of them"))
+	}
+	for _, address := range c.Join {
+		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" || port == "0" {
+			errs = append(errs, fmt.Errorf("--join has %q, and takes peer addresses of other nodes, such as n1.example.com:7701", address))
+		}
+	}
+	alone := c.ListenPeer == ""
+	if alone && (len(c.Join) > 0 || c.GatewayOnly) {
+		errs = append(errs, errors.New("--listen-peer is missing: a node talks to others through it"))
+	}
+	if !alone && !c.GatewayOnly && c.ListenRaft == "" {
+		errs = append(errs, errors.New("--listen-raft is missing: replicas talk to those of other nodes through it"))
+	}
+	if c.Bootstrap && c.GatewayOnly {
+		errs = append(errs, errors.New("--roles is gateway, but the first node of a cluster hosts its shards"))
 	}
 	return errors.Join(errs...)
 }
 
-// checkEtcdAddress lets others reach the etcd v3 API only if it is encrypted.
-func (c Config) checkEtcdAddress() error {
-	if c.EtcdTLS.CertFile == "" {
-		return checkAddress("--listen-etcd", c.ListenEtcd)
-	}
-	if _, _, err := net.SplitHostPort(c.ListenEtcd); err != nil {
-		return fmt.Errorf("--listen-etcd is %q, and takes host:port, such as 127.0.0.1:2379", c.ListenEtcd)
-	}
-	return nil
+// port is one of the node's ports as flags describe it.
+type port struct {
+	name, listen, advertise string
+	encrypted               bool
 }
 
-// checkAdvertised refuses what leads clients nowhere.
-func (c Config) checkAdvertised() error {
-	if c.AdvertiseEtcd == "" {
-		return nil
+func (c Config) ports() []port {
+	return []port{
+		{"api", c.ListenAPI, c.AdvertiseAPI, c.TLS.encrypted(c.TLS.API)},
+		{"etcd", c.ListenEtcd, c.AdvertiseEtcd, c.TLS.encrypted(c.TLS.Etcd)},
+		{"ops", c.ListenOps, "", c.TLS.encrypted(c.TLS.Ops)},
+		{"peer", c.ListenPeer, c.AdvertisePeer, c.TLS.encrypted(c.TLS.Cluster)},
+		{"raft", c.ListenRaft, c.AdvertiseRaft, c.TLS.encrypted(c.TLS.Cluster)},
 	}
-	host, port, err := net.SplitHostPort(c.AdvertiseEtcd)
-	if ip := net.ParseIP(host); err != nil || host == "" || port == "" || ip != nil && ip.IsUnspecified() {
-		return fmt.Errorf("--advertise-etcd is %q, and takes host:port that clients can reach, such as n1.example.com:2379", c.AdvertiseEtcd)
-	}
-	return nil
 }
 
-// checkAddress lets only loopback addresses through: nothing here is encrypted,
-// so nothing may be reached from outside.
-func checkAddress(flag, address string) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("%s is %q, and takes host:port, such as 127.0.0.1:7700", flag, address)
+// checkAddresses lets others reach only what is encrypted, and refuses what leads
+// them nowhere.
+func (c Config) checkAddresses() error {
+	var errs []error
+	for _, p := range c.ports() {
+		if p.listen == "" && (p.name == "peer" || p.name == "raft") {
+			continue
+		}
+		host, _, err := net.SplitHostPort(p.listen)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--listen-%s is %q, and takes host:port, such as 127.0.0.1:7700", p.name, p.listen))
+			continue
+		}
+		if !p.encrypted && !c.Insecure && !isLoopback(host) {
+			errs = append(errs, fmt.Errorf("--listen-%s is %q, which others can reach, and the port is not encrypted: give it a certificate (--cert-dir), use a loopback address, or say --insecure", p.name, p.listen))
+		}
+		if p.advertise == "" {
+			continue
+		}
+		host, number, err := net.SplitHostPort(p.advertise)
+		if ip := net.ParseIP(host); err != nil || host == "" || number == "" || ip != nil && ip.IsUnspecified() {
+			errs = append(errs, fmt.Errorf("--advertise-%s is %q, and takes host:port that others can reach, such as n1.example.com:2379", p.name, p.advertise))
+		}
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("%s is %q, which others can reach, and the connection is not encrypted: use a loopback address", flag, address)
-	}
-	return nil
+	return errors.Join(errs...)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -32,12 +32,3 @@ func TestAdvertised(t *testing.T) {
 	_, err := advertised("", &net.TCPAddr{IP: net.IPv4zero, Port: 1}, func() (string, error) { return "", nameless })
 	require.ErrorIs(t, err, nameless)
 }
-
-func TestAdvertisedAddressesThatLeadNowhere(t *testing.T) {
-	t.Parallel()
-	for _, address := range []string{"0.0.0.0:2379", "[::]:2379", ":2379", "n1.example.com", "n1.example.com:"} {
-		cfg := Config{DataDir: "d", AdvertiseEtcd: address}.WithDefaults()
-		require.ErrorContains(t, cfg.Validate(), "--advertise-etcd", address)
-	}
-	require.NoError(t, Config{DataDir: "d", AdvertiseEtcd: "n1.example.com:2379"}.WithDefaults().Validate())
-}

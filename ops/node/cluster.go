@@ -1,0 +1,176 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/flotillakv/flotilla/gateway/peer"
+	"github.com/flotillakv/flotilla/placement"
+	"github.com/flotillakv/flotilla/placement/plan"
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+	"github.com/flotillakv/flotilla/shards"
+)
+
+func (n *Node) self() placement.Self {
+	return placement.Self{ClusterID: n.dir.Identity().ClusterID, NodeID: n.dir.Identity().NodeID, BootID: n.bootID}
+}
+
+// servePeers lets other nodes in: they meet this one, and use its shards.
+func (n *Node) servePeers(ctx context.Context) (func() error, error) {
+	hello := func(ctx context.Context, address string, _ *internalv1.HelloRequest) (*internalv1.HelloResponse, error) {
+		return n.hello(ctx, address)
+	}
+	n.membership = placement.NewMembership(n.self(), n.catalog, n.directory, hello, time.Now, n.cfg.Log)
+	if n.alone() {
+		return nothing, nil
+	}
+	cfg := peer.ServerConfig{TLS: n.tls.clusterServer, Membership: &membership{n.membership, n}, Log: n.cfg.Log}
+	if n.host != nil {
+		cfg.Local = n.host
+	}
+	server := peer.NewServer(cfg, n.metrics)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := server.Serve(n.ports.peer); err != nil {
+			n.fail(err)
+		}
+	})
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		server.Stop(ctx)
+		serving.Wait()
+		return nil
+	}, nil
+}
+
+var errNotAdmitted = errors.New("the cluster takes no new node: its system shard has no leader, or cannot be reached")
+
+// join has the catalog know the node. A node that is new to the cluster waits for
+// it, because it has nothing to do before; one that was there goes on, because the
+// catalog may wait for it to have a quorum.
+func (n *Node) join(ctx context.Context) (func() error, error) {
+	if n.bootstraps || n.directory.Node(n.dir.Identity().NodeID) == nil {
+		waiting, cancel := context.WithTimeoutCause(ctx, n.cfg.JoinTimeout, errNotAdmitted)
+		defer cancel()
+		return nothing, again(waiting, n.cfg.Log, "joining the cluster", n.register)
+	}
+	return n.background(ctx, func(ctx context.Context) error {
+		err := again(ctx, n.cfg.Log, "joining the cluster", n.register)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // it was to end
+		}
+		return err
+	}), nil
+}
+
+// register makes one attempt to have the catalog know the node.
+func (n *Node) register(ctx context.Context) error {
+	if n.dir.HasReplica(shards.SystemShard, shards.FirstReplica) {
+		if err := n.catalog.EnsureCluster(ctx, n.bootstrap()); err != nil {
+			return fmt.Errorf("make the cluster: %w", err)
+		}
+	}
+	if n.alone() {
+		return n.growShards(ctx)
+	}
+	// The others may have learned where the catalog is since they were asked.
+	if err := n.askAround(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
+	defer cancel()
+	id := n.dir.Identity()
+	response, err := n.membership.Join(ctx, &internalv1.JoinRequest{ClusterId: id.ClusterID, NodeId: id.NodeID, Node: n.record()})
+	switch status.Code(err) {
+	case codes.OK:
+		n.directory.Seed(response.GetDirectory())
+		return n.growShards(ctx)
+	case codes.FailedPrecondition, codes.InvalidArgument:
+		return final(fmt.Errorf("join the cluster: %s", status.Convert(err).Message()))
+	default:
+		return fmt.Errorf("join the cluster: %s", status.Convert(err).Message())
+	}
+}
+
+// registerTimeout is how long one attempt may take: one that began before there
+// was a leader should not keep the next from it.
+const registerTimeout = 5 * time.Second
+
+// askAround takes over what other nodes know of the cluster, and where they are.
+func (n *Node) askAround(ctx context.Context) error {
+	found, err := n.meet(ctx, n.others())
+	for _, other := range found {
+		if other.GetClusterId() == n.dir.Identity().ClusterID {
+			n.directory.Seed(other.GetDirectory())
+		}
+	}
+	if len(n.directory.Hosts(shards.SystemShard)) == 0 && !n.dir.HasReplica(shards.SystemShard, shards.FirstReplica) {
+		return errors.Join(errors.New("no node that answers knows where the catalog is"), err)
+	}
+	return nil
+}
+
+// growShards adds the shards that --data-shards asks for beyond those there are.
+func (n *Node) growShards(ctx context.Context) error {
+	if n.cfg.DataShards == 0 {
+		return nil
+	}
+	records, err := n.catalog.Records(ctx)
+	if err != nil {
+		return err
+	}
+	have := len(records.Directory.GetPlacements()) - 1 // the system shard is none of them
+	switch {
+	case have > n.cfg.DataShards:
+		return final(fmt.Errorf("--data-shards is %d, but the cluster has %d, and shards are not taken away: leave the flag out", n.cfg.DataShards, have))
+	case have == n.cfg.DataShards:
+		return nil
+	}
+	return n.catalog.AddShards(ctx, n.cfg.DataShards-have)
+}
+
+// startPlacement runs what keeps the catalog and the cluster true.
+func (n *Node) startPlacement(ctx context.Context) (func() error, error) {
+	id := n.dir.Identity().NodeID
+	parts := []func(context.Context) error{n.catalog.Run, n.saveDirectory}
+	if n.host != nil {
+		parts = append(parts, placement.NewAgent(id, n.host, n.catalog, n.directory, n.cfg.Log).Run)
+	}
+	if n.host != nil && !n.alone() {
+		policy := plan.Policy{ReplaceAfter: n.cfg.ReplaceAfter}
+		parts = append(parts, placement.NewLoop(id, n.host, n.catalog, n.directory, policy, n.metrics, time.Now, n.cfg.Log).Run)
+	}
+	if !n.alone() {
+		parts = append(parts, placement.NewLife(n.catalog, n.self(), n.fail, n.cfg.Log).Run, n.watchClocks)
+	}
+	var stops []func() error
+	for _, run := range parts {
+		stops = append(stops, n.background(ctx, run))
+	}
+	return func() error {
+		for _, stop := range stops {
+			_ = stop() // it is always nil
+		}
+		return nil
+	}, nil
+}
+
+// saveDirectory keeps what is known of the others on disk, as it changes.
+func (n *Node) saveDirectory(ctx context.Context) error {
+	n.directory.OnChange(ctx, func(records *internalv1.Directory) {
+		if records.GetRevision() == 0 {
+			return
+		}
+		if err := n.dir.SaveDirectory(records); err != nil {
+			n.cfg.Log.Warn("what is known of other nodes is not kept", "err", err)
+		}
+	})
+	return nil
+}

@@ -1,0 +1,45 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+)
+
+// drainTimeout bounds the first step of a stop: to have others lead what this
+// node leads.
+const drainTimeout = 5 * time.Second
+
+// drain has the others lead the shards of this node before anything of it stops,
+// so that their callers wait for milliseconds and not for an election.
+func (n *Node) drain(ctx context.Context) (func() error, error) {
+	return func() error {
+		n.serving.Store(false) // probes send nobody here any more
+		if n.host == nil || n.alone() {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		id := n.dir.Identity().NodeID
+		// With it placement gives back nothing of what is handed over now.
+		if err := n.catalog.Drain(ctx, id); err != nil {
+			n.cfg.Log.Warn("the node stops without the catalog knowing", "err", err)
+		}
+		if left := n.host.HandOver(ctx, n.successors()); left > 0 {
+			n.cfg.Log.Warn("the node stops while it leads shards: they elect others", "shards", left)
+		}
+		return nil
+	}, nil
+}
+
+// successors are the other nodes that are alive, as far as is known.
+func (n *Node) successors() []string {
+	var list []string
+	for id, record := range n.directory.Nodes() {
+		if id != n.dir.Identity().NodeID && record.GetDeadSinceMs() == 0 && record.GetState() == internalv1.NodeState_NODE_STATE_ACTIVE {
+			list = append(list, id)
+		}
+	}
+	return list
+}

@@ -1,0 +1,51 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/flotillakv/flotilla/gateway/peer"
+	"github.com/flotillakv/flotilla/gateway/route"
+	"github.com/flotillakv/flotilla/ops/version"
+	"github.com/flotillakv/flotilla/placement/catalog"
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+	"github.com/flotillakv/flotilla/shards/machine"
+)
+
+// startRouting makes the way to all shards, wherever they are, and the catalog
+// over it.
+func (n *Node) startRouting(ctx context.Context) (func() error, error) {
+	stop := nothing
+	cfg := route.RouterConfig{NodeID: n.dir.Identity().NodeID}
+	if n.host != nil {
+		cfg.Local = n.host
+	}
+	if !n.alone() {
+		pool := peer.NewPool(context.WithoutCancel(ctx), peer.PoolConfig{Address: n.peerAddress, TLS: n.tls.clusterClient, Log: n.cfg.Log})
+		cfg.Remote, cfg.Directory = pool, n.directory
+		stop = func() error {
+			pool.Close()
+			return nil
+		}
+	}
+	n.router = route.NewRouter(cfg)
+	var err error
+	if n.catalog, err = catalog.New(n.router, n.directory, catalog.Config{}, time.Now, n.cfg.Log); err != nil {
+		return nil, err
+	}
+	n.kv = route.NewKV(n.router, n.catalog)
+	return stop, nil
+}
+
+// record is what the node says of itself.
+func (n *Node) record() *internalv1.NodeRecord {
+	record := &internalv1.NodeRecord{
+		Name: n.cfg.Name, Zone: n.cfg.Zone, BootId: n.bootID,
+		Version: version.String(), Level: machine.Level, Hosts: n.hosts(),
+		PeerAddress: n.ports.advertised.peer, RaftAddress: n.ports.advertised.raft,
+	}
+	if n.ports.api != nil {
+		record.ApiUrl, record.EtcdUrl = n.APIURL(), n.EtcdURL()
+	}
+	return record
+}
