@@ -36,7 +36,7 @@ type watchHandler struct {
 func (h *watchHandler) Watch(ctx context.Context, stream *connect.BidiStream[flotillav1.WatchRequest, flotillav1.WatchResponse]) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watches := h.newWatches()
+	watches := h.newWatches(ctx)
 	defer watches.Close()
 	defer h.open.Add(watches)()
 	var asked atomic.Bool // all that the caller ever will
@@ -91,7 +91,7 @@ func receiveWatches(ctx context.Context, receive func() (*flotillav1.WatchReques
 
 // WatchOne implements WatchService.
 func (h *watchHandler) WatchOne(ctx context.Context, req *flotillav1.WatchOneRequest, stream *connect.ServerStream[flotillav1.WatchOneResponse]) error {
-	watches := h.newWatches()
+	watches := h.newWatches(ctx)
 	defer watches.Close()
 	defer h.open.Add(watches)()
 	create := req.GetWatch()
@@ -117,8 +117,8 @@ func (h *watchHandler) WatchOne(ctx context.Context, req *flotillav1.WatchOneReq
 	return err
 }
 
-func (h *watchHandler) newWatches() *route.Watches {
-	return h.kv.NewWatches(watch.StreamConfig{ProgressInterval: h.progress, StillValid: h.auth.StillValid})
+func (h *watchHandler) newWatches(ctx context.Context) *route.Watches {
+	return h.kv.NewWatches(ctx, watch.StreamConfig{ProgressInterval: h.progress, StillValid: h.auth.StillValid})
 }
 
 // send sends what the watches have to tell, until they or the caller end.

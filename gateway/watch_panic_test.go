@@ -13,7 +13,7 @@ import (
 // What reads requests runs on a goroutine that no layer guards.
 func TestAPanicOfReadingRequestsEndsOneStream(t *testing.T) {
 	t.Parallel()
-	watches := route.NewKV(nil, nil).NewWatches(watch.StreamConfig{})
+	watches := route.NewKV(route.NewRouter(route.RouterConfig{}), nil).NewWatches(t.Context(), watch.StreamConfig{})
 	defer watches.Close()
 	err := receiveWatches(t.Context(), func() (*flotillav1.WatchRequest, error) { panic("out of range") }, watches)
 	require.ErrorContains(t, err, "panic: out of range")

@@ -156,7 +156,7 @@ func (h *Host) shard(id ShardID) (*shard, error) {
 	s, ok := h.shards[id]
 	h.mu.RUnlock()
 	if !ok {
-		return nil, fmt.Errorf("shard %d: %w", id, ErrShardNotFound)
+		return nil, notFound(id)
 	}
 	return s, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"iter"
 	"log/slog"
 	"net"
 	"testing"
@@ -41,9 +40,8 @@ func (*stubEngine) QueryBatch(context.Context, shards.ShardID, *shards.QueryBatc
 
 func (*stubEngine) Watches(shards.ShardID) (*watch.Hub, error) { return nil, errStub }
 
-func (*stubEngine) Watch(context.Context, shards.ShardID, watch.Owner, watch.Spec) iter.Seq2[watch.Answer, error] {
-	return nil
-}
+func (*stubEngine) Current(context.Context, shards.ShardID) error { return nil }
+func (*stubEngine) Leads(shards.ShardID) bool                     { return true }
 
 func (*stubEngine) HasReplica(shards.ShardID) bool { return true }
 

@@ -144,7 +144,7 @@ func (q queues) follow(ctx context.Context, create *flotillav1.WatchCreate, visi
 	c := callerFrom(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watches := q.Server.kv.NewWatches(watch.StreamConfig{
+	watches := q.Server.kv.NewWatches(ctx, watch.StreamConfig{
 		StillValid: func(ctx context.Context) error { return q.door.stillValid(ctx, c) },
 	})
 	defer watches.Close()

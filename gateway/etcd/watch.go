@@ -42,7 +42,7 @@ func (s *watchServer) Watch(stream watchServerStream) error {
 	ctx := stream.Context()
 	c := callerFrom(ctx)
 	w := &watchStream{Server: s.Server, grpc: stream, caller: c, sends: newGuard(s.cfg.StallMax)}
-	w.watches = s.kv.NewWatches(watch.StreamConfig{
+	w.watches = s.kv.NewWatches(ctx, watch.StreamConfig{
 		ProgressInterval: s.cfg.ProgressInterval, FromZero: true,
 		StillValid: func(ctx context.Context) error { return s.door.stillValid(ctx, c) },
 	})

@@ -25,7 +25,7 @@ func TestAPanicOfAWatchEndsOneStream(t *testing.T) {
 		s := &Server{cfg: Config{StallMax: time.Minute}}
 		w := &watchStream{
 			Server: s, grpc: panicking{}, caller: &caller{}, sends: newGuard(time.Minute),
-			watches: route.NewKV(nil, nil).NewWatches(watch.StreamConfig{}),
+			watches: route.NewKV(route.NewRouter(route.RouterConfig{}), nil).NewWatches(t.Context(), watch.StreamConfig{}),
 		}
 		t.Cleanup(w.watches.Close)
 		return w

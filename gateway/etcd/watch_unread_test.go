@@ -37,7 +37,7 @@ func TestACallerThatTakesNoAnswersIsNotHeard(t *testing.T) {
 		defer cancel()
 		u := &unread{ctx: ctx}
 		w := &watchStream{
-			Server: s, grpc: u, caller: c, watches: route.NewKV(nil, nil).NewWatches(watch.StreamConfig{}),
+			Server: s, grpc: u, caller: c, watches: route.NewKV(route.NewRouter(route.RouterConfig{}), nil).NewWatches(t.Context(), watch.StreamConfig{}),
 		}
 		defer w.watches.Close()
 		ended := make(chan error, 1)

@@ -57,6 +57,10 @@ const (
 	// windowBytes is how much either side may send ahead of the other's reading,
 	// on each stream and on the connection.
 	windowBytes = 4 << 20
+	// watchWindowBytes is the same for a stream of watches: there may be one for
+	// each caller, and each may be slow. So many bytes of all of them may wait on
+	// this node besides what was received.
+	watchWindowBytes = 64 << 10
 	// groupQueriesMax bounds the queries of one operation, and groupAnswerBytes is
 	// after how many bytes of answers the rest of them wait for another one.
 	groupQueriesMax  = 2048

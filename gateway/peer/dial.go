@@ -25,7 +25,7 @@ const (
 
 // dial makes the connection to a node, which is established when it is needed, and
 // again when it is lost; each time to the address that the node has by then.
-func dial(cfg *PoolConfig, node string) (*grpc.ClientConn, error) {
+func dial(cfg *PoolConfig, node string, window int32) (*grpc.ClientConn, error) {
 	security := insecure.NewCredentials()
 	if cfg.TLS != nil {
 		security = hostCredentials{credentials.NewTLS(cfg.TLS)}
@@ -53,7 +53,7 @@ func dial(cfg *PoolConfig, node string) (*grpc.ClientConn, error) {
 			Backoff: backoff.Config{BaseDelay: time.Millisecond, Multiplier: 1, MaxDelay: time.Millisecond},
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
-		grpc.WithInitialWindowSize(windowBytes), grpc.WithInitialConnWindowSize(windowBytes),
+		grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(windowBytes),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(receiveBytesMax), grpc.MaxCallSendMsgSize(requestBytesMax)),
 		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithNoProxy(),
 	)

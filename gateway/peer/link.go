@@ -40,8 +40,10 @@ type link struct {
 	down    error
 	retryAt time.Time
 	pause   time.Duration
-	// watches is how many streams of watches are open.
-	watches int
+	// watches is how many streams of watches are open. They have a connection of
+	// their own, nil until it is needed: see watchWindowBytes.
+	watches   int
+	watchConn *grpc.ClientConn
 	// ping is set when a session, or a sign of life on it, is wanted.
 	ping     bool
 	sweeping bool // the timer of sweep runs
@@ -58,7 +60,7 @@ const (
 func newLink(ctx context.Context, cfg *PoolConfig, node string) (*link, error) {
 	l := &link{cfg: cfg, node: node, queue: fair.New[tenancy.TenantID, *operation](cfg.Queue), pause: pauseMin}
 	l.changed.L = &l.mu
-	conn, err := dial(cfg, node)
+	conn, err := dial(cfg, node, windowBytes)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the connection to node %s: %w", node, err)
 	}
@@ -77,7 +79,12 @@ func (l *link) close(err error) {
 	l.mu.Unlock()
 	l.cancel(err)
 	l.workers.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	_ = l.conn.Close() // nothing is on it any more
+	if l.watchConn != nil {
+		_ = l.watchConn.Close() // its streams end
+	}
 }
 
 // push puts an operation in its tenant's line. An error says that it was refused.

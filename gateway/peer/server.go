@@ -58,7 +58,7 @@ func (c ServerConfig) withDefaults() ServerConfig {
 	c.UnsentBytesMax = cmp.Or(c.UnsentBytesMax, 16<<20)
 	c.DrainMax = cmp.Or(c.DrainMax, 5*time.Second)
 	if c.Local == nil {
-		c.Local = none{}
+		c.Local = shards.None{}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -125,20 +125,4 @@ func recoverStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, 
 func recoverUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (_ any, err error) {
 	defer intercept.Recovered(&err)
 	return handle(ctx, req)
-}
-
-// none is the shards of a node that hosts no replicas.
-type none struct{}
-
-func (none) Submit(shard shards.ShardID, _ *shards.Call) error { return notHere(shard) }
-
-func (none) QueryBatch(_ context.Context, shard shards.ShardID, _ *shards.QueryBatch) error {
-	return notHere(shard)
-}
-
-func (none) Watches(shard shards.ShardID) (*watch.Hub, error)      { return nil, notHere(shard) }
-func (none) Current(_ context.Context, shard shards.ShardID) error { return notHere(shard) }
-func (none) Leads(shards.ShardID) bool                             { return false }
-func notHere(shard shards.ShardID) error {
-	return fmt.Errorf("shard %d: %w", shard, shards.ErrShardNotFound)
 }

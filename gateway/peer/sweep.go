@@ -1,6 +1,10 @@
 package peer
 
-import "time"
+import (
+	"time"
+
+	"google.golang.org/grpc"
+)
 
 const (
 	// sweepInterval is how often a link that is asked something looks for what is
@@ -58,11 +62,15 @@ func (l *link) sweep() {
 // between does.
 func (l *link) cut() {
 	l.cfg.Log.Warn("node is silent: its connection is cut", "node_id", l.node)
-	conn, err := dial(l.cfg, l.node)
+	conn, err := dial(l.cfg, l.node, windowBytes)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil || l.closed != nil {
 		return // it was made the same way before, so it does not fail
+	}
+	if l.watchConn != nil {
+		_ = l.watchConn.Close() // its streams end
+		l.watchConn = nil       // it is made when it is needed
 	}
 	if l.session != nil {
 		l.session.cancel(errSilent)
@@ -70,4 +78,27 @@ func (l *link) cut() {
 	}
 	_ = l.conn.Close() // its streams end
 	l.conn = conn
+}
+
+// watching returns the connection for one more stream of watches, which ends with
+// done. Its node is asked for signs of life meanwhile.
+func (l *link) watching() (conn *grpc.ClientConn, done func(), _ error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.reachable(); err != nil {
+		return nil, nil, err
+	}
+	if l.watchConn == nil {
+		var err error
+		if l.watchConn, err = dial(l.cfg, l.node, watchWindowBytes); err != nil {
+			return nil, nil, err
+		}
+	}
+	l.watches++
+	l.startSweeping()
+	return l.watchConn, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.watches--
+	}, nil
 }

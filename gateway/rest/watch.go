@@ -50,7 +50,7 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t target) error 
 	if err != nil {
 		return err
 	}
-	watches := h.kv.NewWatches(watch.StreamConfig{ProgressInterval: sseInterval, StillValid: h.auth.StillValid})
+	watches := h.kv.NewWatches(r.Context(), watch.StreamConfig{ProgressInterval: sseInterval, StillValid: h.auth.StillValid})
 	defer watches.Close()
 	defer h.open.Add(watches)()
 	if err := watches.CreateOne(r.Context(), request); err != nil {

@@ -69,10 +69,7 @@ func (r *Router) target(shard shards.ShardID) string {
 	if r.cfg.Remote == nil {
 		return r.cfg.NodeID
 	}
-	believed := ""
-	if r.cfg.Local != nil {
-		believed, _ = r.cfg.Local.Leader(shard)
-	}
+	believed, _ := r.cfg.Local.Leader(shard)
 	known := r.leaders.known(shard)
 	if believed != "" && believed != known.denied {
 		return believed

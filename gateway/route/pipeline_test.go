@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -65,9 +64,9 @@ func (h *fakeHost) QueryBatch(ctx context.Context, _ shards.ShardID, _ *shards.Q
 
 func (h *fakeHost) Watches(shards.ShardID) (*watch.Hub, error) { return nil, errors.New("not used") }
 
-func (h *fakeHost) Watch(context.Context, shards.ShardID, watch.Owner, watch.Spec) iter.Seq2[watch.Answer, error] {
-	return nil
-}
+func (h *fakeHost) Current(context.Context, shards.ShardID) error { return nil }
+
+func (h *fakeHost) Leads(shards.ShardID) bool { return true }
 
 func (h *fakeHost) HasReplica(shards.ShardID) bool { return true }
 

@@ -19,9 +19,10 @@ type Local interface {
 	Submit(shard shards.ShardID, call *shards.Call) error
 	QueryBatch(ctx context.Context, shard shards.ShardID, batch *shards.QueryBatch) error
 	Watches(shard shards.ShardID) (*watch.Hub, error)
-	Watch(ctx context.Context, shard shards.ShardID, owner watch.Owner, spec watch.Spec) iter.Seq2[watch.Answer, error]
+	Current(ctx context.Context, shard shards.ShardID) error
 	HasReplica(shard shards.ShardID) bool
 	Leader(shard shards.ShardID) (node string, term uint64)
+	Leads(shard shards.ShardID) bool
 }
 
 // Remote is the shards of other nodes: a *peer.Pool. What it does not send fails
@@ -29,6 +30,7 @@ type Local interface {
 type Remote interface {
 	Submit(node string, shard shards.ShardID, call *shards.Call) error
 	QueryBatch(ctx context.Context, node string, shard shards.ShardID, batch *shards.QueryBatch) error
+	OpenWatches(ctx context.Context, node string, owner watch.Owner, progress time.Duration) (shards.WatchSource, error)
 }
 
 // Directory tells where replicas are. It may lag: those who are asked know better.
@@ -62,10 +64,17 @@ type RouterConfig struct {
 type Router struct {
 	cfg     RouterConfig
 	leaders leaders
+	// accounts are of the watches that other nodes serve.
+	accounts watch.Accounts
 }
 
 // NewRouter makes a router.
-func NewRouter(cfg RouterConfig) *Router { return &Router{cfg: cfg} }
+func NewRouter(cfg RouterConfig) *Router {
+	if cfg.Local == nil {
+		cfg.Local = shards.None{}
+	}
+	return &Router{cfg: cfg}
+}
 
 // timeoutDefault is how long a request without a deadline may take.
 const timeoutDefault = 10 * time.Second
@@ -135,7 +144,7 @@ func (r *Router) QueryBatch(ctx context.Context, shard shards.ShardID, batch *sh
 		if err == nil || !r.triesAgain(err) {
 			return err
 		}
-		follow := false
+		var follow bool
 		if node == "" {
 			follow = r.lags(shard)
 		} else {
@@ -152,7 +161,7 @@ func (r *Router) asksLocal(shard shards.ShardID, c shards.Consistency) bool {
 	switch {
 	case r.cfg.Remote == nil:
 		return true
-	case r.cfg.Local == nil || !r.cfg.Local.HasReplica(shard):
+	case !r.cfg.Local.HasReplica(shard):
 		return false
 	default:
 		return c == shards.Serializable || !r.leaders.lagging(shard)
@@ -227,10 +236,16 @@ func (r *Router) Query(ctx context.Context, shard shards.ShardID, ns tenancy.Nam
 	return shards.Ask(ctx, r, shard, tenancy.SystemTenant, c, shards.Query{Namespace: ns, Request: request})
 }
 
-// Watches returns the watches of a shard.
-func (r *Router) Watches(shard shards.ShardID) (*watch.Hub, error) { return r.cfg.Local.Watches(shard) }
-
-// Watch gives the answers of one watch, for the platform itself: see watch.Follow.
+// Watch gives the answers of one watch, for the platform itself, until it ends with
+// an error: see watch.Follow. Breaking the loop ends it.
 func (r *Router) Watch(ctx context.Context, shard shards.ShardID, owner watch.Owner, spec watch.Spec) iter.Seq2[watch.Answer, error] {
-	return r.cfg.Local.Watch(ctx, shard, owner, spec)
+	return func(yield func(watch.Answer, error) bool) {
+		w := r.newWatching(ctx, watch.StreamConfig{})
+		defer w.close()
+		if err := w.create(ctx, shard, owner, spec); err != nil {
+			yield(watch.Answer{}, err)
+			return
+		}
+		watch.Follow(ctx, w.next)(yield)
+	}
 }

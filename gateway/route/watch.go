@@ -12,7 +12,7 @@ import (
 // Watches are the watches of one caller, on one stream of answers. All front
 // doors share it:
 //
-//	watches := kv.NewWatches(watch.StreamConfig{StillValid: ...})
+//	watches := kv.NewWatches(ctx, watch.StreamConfig{StillValid: ...})
 //	defer watches.Close()
 //	// one goroutine, as requests come in; the answers keep their order:
 //	err := watches.Room(ctx) // before each
@@ -28,19 +28,20 @@ import (
 // See watch.Answer for what the answers are. A request that cannot be done is
 // answered so, and the stream goes on.
 type Watches struct {
-	kv     *KV
-	stream *watch.Stream
+	kv *KV
+	*watching
 }
 
-// NewWatches makes a stream of watches, which must be closed.
-func (kv *KV) NewWatches(cfg watch.StreamConfig) *Watches {
-	return &Watches{kv: kv, stream: watch.NewStream(cfg)}
+// NewWatches makes a stream of watches, which must be closed. What runs for them
+// ends with ctx too.
+func (kv *KV) NewWatches(ctx context.Context, cfg watch.StreamConfig) *Watches {
+	return &Watches{kv: kv, watching: kv.router.newWatching(ctx, cfg)}
 }
 
 // Create begins a watch for the principal of ctx. It is answered with Created,
 // or with Created and Canceled and the error that refused it.
 func (w *Watches) Create(ctx context.Context, req *flotillav1.WatchCreate) {
-	if err := w.create(ctx, req); err != nil {
+	if err := w.CreateOne(ctx, req); err != nil {
 		w.stream.Refuse(req.GetWatchId(), err)
 	}
 }
@@ -48,13 +49,6 @@ func (w *Watches) Create(ctx context.Context, req *flotillav1.WatchCreate) {
 // CreateOne begins a watch like Create; what refuses it is returned, and is no
 // answer.
 func (w *Watches) CreateOne(ctx context.Context, req *flotillav1.WatchCreate) error {
-	return w.create(ctx, req)
-}
-
-// Len is how many watches there are.
-func (w *Watches) Len() int { return w.stream.Watches() }
-
-func (w *Watches) create(ctx context.Context, req *flotillav1.WatchCreate) error {
 	principal, ok := tenancy.FromContext(ctx)
 	if !ok {
 		return tenancy.ErrUnauthenticated
@@ -77,15 +71,14 @@ func (w *Watches) create(ctx context.Context, req *flotillav1.WatchCreate) error
 	if err != nil {
 		return err
 	}
-	hub, err := w.kv.router.Watches(route.Shard)
-	if err != nil {
-		return err
-	}
-	return w.stream.Create(hub, watch.Owner{
+	return w.create(ctx, route.Shard, watch.Owner{
 		Tenant: principal.Tenant, WatchesMax: principal.Limits.WatchesMax, StreamsMax: principal.Limits.WatchStreamsMax,
 		Namespace: route.Namespace,
 	}, spec)
 }
+
+// Len is how many watches there are.
+func (w *Watches) Len() int { return w.stream.Watches() }
 
 // specOf is a request as the shard understands it.
 func specOf(req *flotillav1.WatchCreate, limits *tenancy.Limits) (watch.Spec, error) {
@@ -115,7 +108,7 @@ func (w *Watches) Room(ctx context.Context) error { return w.stream.Room(ctx) }
 
 // Cancel ends a watch. It is answered with Canceled; if there is no such watch,
 // with watch.ErrWatchNotFound.
-func (w *Watches) Cancel(id int64) { w.stream.Cancel(id) }
+func (w *Watches) Cancel(id int64) { w.stop(id) }
 
 // Progress asks how far a watch came, 0 for all of the stream: see watch.Answer.
 // The answer comes when all that happened before was given out.
@@ -124,7 +117,7 @@ func (w *Watches) Progress(id int64) {
 		w.stream.ProgressAll()
 		return
 	}
-	w.stream.Progress(id)
+	w.tell(id)
 }
 
 // End ends all watches with an error, such as shards.ErrStopping. Next gives out
@@ -132,11 +125,11 @@ func (w *Watches) Progress(id int64) {
 func (w *Watches) End(err error) { w.stream.End(err) }
 
 // Close frees the watches. Nobody may call Next any more.
-func (w *Watches) Close() { w.stream.Close() }
+func (w *Watches) Close() { w.close() }
 
 // Next waits for answers and appends them to dst. It is for one goroutine. Its
 // error is that of End, or of a credential that holds no more, once the watches
 // have told so themselves, or that of ctx.
 func (w *Watches) Next(ctx context.Context, dst []watch.Answer) ([]watch.Answer, error) {
-	return w.stream.Next(ctx, dst)
+	return w.next(ctx, dst)
 }

@@ -46,7 +46,7 @@ func TestWhoMayWatch(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			watches := newKV(&fakeHost{}).NewWatches(watch.StreamConfig{})
+			watches := newKV(&fakeHost{}).NewWatches(t.Context(), watch.StreamConfig{})
 			defer watches.Close()
 			watches.Create(asTenant(t.Context(), test.permissions), test.create)
 			answers, err := watches.Next(t.Context(), nil)
@@ -61,7 +61,7 @@ func TestWhoMayWatch(t *testing.T) {
 
 func TestNobodyMayNotWatch(t *testing.T) {
 	t.Parallel()
-	watches := newKV(&fakeHost{}).NewWatches(watch.StreamConfig{})
+	watches := newKV(&fakeHost{}).NewWatches(t.Context(), watch.StreamConfig{})
 	defer watches.Close()
 	require.ErrorIs(t, watches.CreateOne(context.WithoutCancel(t.Context()), &flotillav1.WatchCreate{}), tenancy.ErrUnauthenticated)
 	var invalid *mvcc.InvalidError
@@ -73,7 +73,7 @@ func TestOpenWatchesEndTogether(t *testing.T) {
 	t.Parallel()
 	kv := newKV(&fakeHost{})
 	var open route.OpenWatches
-	early, gone, late := kv.NewWatches(watch.StreamConfig{}), kv.NewWatches(watch.StreamConfig{}), kv.NewWatches(watch.StreamConfig{})
+	early, gone, late := kv.NewWatches(t.Context(), watch.StreamConfig{}), kv.NewWatches(t.Context(), watch.StreamConfig{}), kv.NewWatches(t.Context(), watch.StreamConfig{})
 	open.Add(early)
 	open.Add(gone)()
 	why := errors.New("the node is stopping")

@@ -5,6 +5,7 @@ import (
 
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/tenancy"
 )
 
 // An Answer is one thing that a stream tells of one of its watches:
@@ -43,11 +44,21 @@ type Answer struct {
 	PrevKV bool
 	// Events are the changes, in their order.
 	Events []*Event
+	// Lost is, of a watch that ended with an error, how to begin it again; nil if
+	// it cannot go on in the midst of a revision.
+	Lost *Lost
 
 	source  *watcher // whose events they are, until the answer is complete
 	charged int64    // to the account, as being sent
 	// history tells that they were read, and can be read again.
 	history bool
+}
+
+// Lost is a watch that ended before its time.
+type Lost struct {
+	Namespace tenancy.NamespaceID
+	// Spec is the watch from where it was.
+	Spec Spec
 }
 
 // IsProgress tells whether the answer is a notice of progress.
@@ -87,4 +98,19 @@ func EventProto(e *Event, prevKV bool) *flotillav1.Event {
 		event.PrevKv = e.PrevKV()
 	}
 	return event
+}
+
+// EventFrom is the event that EventProto spelled. It shares the message's bytes.
+func EventFrom(event *flotillav1.Event) *Event {
+	kv := event.GetKv()
+	e := &Event{Revision: mvcc.Revision(kv.GetModRevision()), Key: kv.GetKey()}
+	if event.GetType() == flotillav1.Event_TYPE_DELETE {
+		e.Version.Tombstone = true
+	} else {
+		e.Version = mvcc.Version{
+			CreateRevision: mvcc.Revision(kv.GetCreateRevision()), Version: kv.GetVersion(), Lease: kv.GetLease(), Value: kv.GetValue(),
+		}
+	}
+	e.previous.Store(&previous{kv: event.GetPrevKv()})
+	return e
 }

@@ -201,6 +201,7 @@ const answersKept = 64
 func (s *Stream) giveAnswers(dst []Answer) []Answer {
 	if dst = append(dst, s.answers...); len(s.answers) > 0 {
 		s.makeRoom()
+		s.tookAnswers()
 	}
 	clear(s.answers)
 	if s.answers = s.answers[:0]; cap(s.answers) > answersKept {

@@ -101,7 +101,9 @@ func (s *Stream) startAll() map[*feed][]*watcher {
 		feeds[w.feed] = append(feeds[w.feed], w)
 		s.all.feed = w.feed
 	}
-	s.all.mixed = len(feeds) > 1
+	parts := s.askRelays()
+	s.all.left += parts
+	s.all.mixed = s.all.mixed || len(feeds)+parts > 1
 	if s.all.left == 0 {
 		s.finishAll()
 	}

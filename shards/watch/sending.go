@@ -82,6 +82,10 @@ func (a *Answer) cost() int64 {
 
 // join finds the stream its place among the tenant's, with its first watch.
 func (s *Stream) join(hub *Hub, owner Owner) error {
+	return s.joinAccounts(hub.accounts, owner, hub.cfg.SendingBytesMax)
+}
+
+func (s *Stream) joinAccounts(accounts *Accounts, owner Owner, sendingMax int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended != nil {
@@ -90,11 +94,11 @@ func (s *Stream) join(hub *Hub, owner Owner) error {
 	if s.account != nil {
 		return nil
 	}
-	account, err := hub.accounts.openStream(owner.Tenant, owner.StreamsMax)
+	account, err := accounts.openStream(owner.Tenant, owner.StreamsMax)
 	if err != nil {
 		return err
 	}
-	s.accounts, s.account, s.sendingMax = hub.accounts, account, int64(hub.cfg.SendingBytesMax)
+	s.accounts, s.account, s.sendingMax = accounts, account, int64(sendingMax)
 	return nil
 }
 

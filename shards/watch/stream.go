@@ -57,6 +57,10 @@ type Stream struct {
 	all     allProgress
 	timed   bool  // some watch asked for notices of progress
 	ended   error // given out after the last answer
+	// relays bring the answers of watches that other nodes serve, which are
+	// relayed, by id; nil while there are none.
+	relays  []*Relay
+	relayed map[int64]*relayed
 
 	// The account of the tenant, once there was a watch, and what of it is this
 	// stream's. All watches of a stream are of one tenant.
@@ -112,7 +116,7 @@ func (s *Stream) Create(hub *Hub, owner Owner, spec Spec) error {
 		prevKV: spec.PrevKV, noPut: spec.NoPut, noDelete: spec.NoDelete, fragment: spec.Fragment, progress: spec.Progress,
 		next: position{revision: spec.From}, behind: true,
 	}
-	if err := feed.begin(w); err != nil {
+	if err := feed.begin(w, spec.Numbered); err != nil {
 		w.leave()
 		return err
 	}
@@ -121,7 +125,7 @@ func (s *Stream) Create(hub *Hub, owner Owner, spec Spec) error {
 
 // begin gives the watch its id and its place: at the newest revision, or in the
 // history.
-func (f *feed) begin(w *watcher) error {
+func (f *feed) begin(w *watcher, numbered bool) error {
 	if err := f.know(); err != nil {
 		return err
 	}
@@ -130,7 +134,7 @@ func (f *feed) begin(w *watcher) error {
 	s := w.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.register(w); err != nil {
+	if err := s.register(w, numbered); err != nil {
 		return err
 	}
 	published, _ := f.newest()
@@ -152,21 +156,35 @@ func (f *feed) begin(w *watcher) error {
 }
 
 // register gives the watch its id. It needs mu.
-func (s *Stream) register(w *watcher) error {
-	if s.ended != nil {
-		return s.ended
+func (s *Stream) register(w *watcher, numbered bool) error {
+	id, err := s.takeID(w.id, numbered)
+	if err != nil {
+		return err
 	}
-	if w.id == 0 {
-		for w.id = s.lastID + 1; s.watches[w.id] != nil; w.id++ {
-		}
-		s.lastID = w.id
-	} else if s.watches[w.id] != nil {
-		return ErrWatchIDInUse
-	}
+	w.id = id
 	s.watches[w.id] = w
 	s.timed = s.timed || w.progress
 	return nil
 }
+
+// takeID finds the id for a watch that asks for one, 0 for any unless it is
+// numbered. It needs mu.
+func (s *Stream) takeID(id int64, numbered bool) (int64, error) {
+	switch {
+	case s.ended != nil:
+		return 0, s.ended
+	case id == 0 && !numbered:
+		for id = s.lastID + 1; s.hasID(id); id++ {
+		}
+		s.lastID = id
+	case s.hasID(id):
+		return 0, ErrWatchIDInUse
+	}
+	return id, nil
+}
+
+// hasID needs mu.
+func (s *Stream) hasID(id int64) bool { return s.watches[id] != nil || s.relayed[id] != nil }
 
 // know has the feed know the namespace's revision.
 func (f *feed) know() error {
@@ -233,7 +251,7 @@ func (s *Stream) end(w *watcher, err error) {
 	w.ended = true
 	delete(s.watches, w.id)
 	s.answers = append(s.answers, Answer{
-		WatchID: w.id, Canceled: true, Err: err, Resume: w.resume(), Revision: w.sent, Latest: w.sent,
+		WatchID: w.id, Canceled: true, Err: err, Resume: w.resume(), Revision: w.sent, Latest: w.sent, Lost: w.lost(err),
 	})
 	s.leaveAll(w)
 }
@@ -264,6 +282,7 @@ func (s *Stream) End(err error) {
 	for _, w := range ended {
 		s.end(w, err)
 	}
+	s.endAllRelayed(err)
 	s.signal()
 	s.makeRoom()
 	s.mu.Unlock()
@@ -297,7 +316,7 @@ func (s *Stream) sorted() []*watcher {
 func (s *Stream) Watches() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.watches)
+	return len(s.watches) + len(s.relayed)
 }
 
 // makeReady needs mu.

@@ -8,8 +8,10 @@ import (
 
 // Spec says what a watch shows.
 type Spec struct {
-	// ID names the watch on its stream; 0 lets the stream choose.
-	ID int64
+	// ID names the watch on its stream; 0 lets the stream choose, unless it is
+	// Numbered.
+	ID       int64
+	Numbered bool
 	// Start and End bound the keys: those in [Start, End). An empty End is no
 	// upper bound.
 	Start, End []byte
@@ -194,3 +196,14 @@ func (w *watcher) splits(events []*Event) bool {
 
 // resume is the revision to begin again from.
 func (w *watcher) resume() mvcc.Revision { return w.next.revision }
+
+// lost is what Answer.Lost tells of the watch.
+func (w *watcher) lost(err error) *Lost {
+	if err == nil || w.next.sub != 0 {
+		return nil
+	}
+	return &Lost{Namespace: w.feed.namespace, Spec: Spec{
+		ID: w.id, Start: w.start, End: w.end, From: w.resume(), PrevKV: w.prevKV,
+		NoPut: w.noPut, NoDelete: w.noDelete, Fragment: w.fragment, Progress: w.progress,
+	}}
+}

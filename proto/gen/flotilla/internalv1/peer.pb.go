@@ -1657,7 +1657,9 @@ type WatchAnswer struct {
 	// More events of `revision` follow.
 	Fragment bool `protobuf:"varint,9,opt,name=fragment,proto3" json:"fragment,omitempty"`
 	// The changes.
-	Events        []*v1.Event `protobuf:"bytes,10,rep,name=events,proto3" json:"events,omitempty"`
+	Events []*v1.Event `protobuf:"bytes,10,rep,name=events,proto3" json:"events,omitempty"`
+	// The watch asked for the versions before its events.
+	PrevKv        bool `protobuf:"varint,11,opt,name=prev_kv,json=prevKv,proto3" json:"prev_kv,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1760,6 +1762,13 @@ func (x *WatchAnswer) GetEvents() []*v1.Event {
 		return x.Events
 	}
 	return nil
+}
+
+func (x *WatchAnswer) GetPrevKv() bool {
+	if x != nil {
+		return x.PrevKv
+	}
+	return false
 }
 
 var File_flotilla_internal_v1_peer_proto protoreflect.FileDescriptor
@@ -1875,7 +1884,7 @@ const file_flotilla_internal_v1_peer_proto_rawDesc = "" +
 	" \x01(\bR\bfragment\x12\x1a\n" +
 	"\bprogress\x18\v \x01(\bR\bprogress\"L\n" +
 	"\rWatchResponse\x12;\n" +
-	"\aanswers\x18\x01 \x03(\v2!.flotilla.internal.v1.WatchAnswerR\aanswers\"\xbb\x02\n" +
+	"\aanswers\x18\x01 \x03(\v2!.flotilla.internal.v1.WatchAnswerR\aanswers\"\xd4\x02\n" +
 	"\vWatchAnswer\x12\x19\n" +
 	"\bwatch_id\x18\x01 \x01(\x03R\awatchId\x12\x10\n" +
 	"\x03all\x18\x02 \x01(\bR\x03all\x12\x18\n" +
@@ -1887,7 +1896,8 @@ const file_flotilla_internal_v1_peer_proto_rawDesc = "" +
 	"\x06latest\x18\b \x01(\x04R\x06latest\x12\x1a\n" +
 	"\bfragment\x18\t \x01(\bR\bfragment\x12*\n" +
 	"\x06events\x18\n" +
-	" \x03(\v2\x12.flotilla.v1.EventR\x06events*\xe9\a\n" +
+	" \x03(\v2\x12.flotilla.v1.EventR\x06events\x12\x17\n" +
+	"\aprev_kv\x18\v \x01(\bR\x06prevKv*\xe9\a\n" +
 	"\rPeerErrorKind\x12\x1f\n" +
 	"\x1bPEER_ERROR_KIND_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dPEER_ERROR_KIND_KEY_NOT_FOUND\x10\x01\x12\x1e\n" +
