@@ -73,6 +73,7 @@ Every flag can also be set in the environment (FLOTILLA_LISTEN_API for
 	f.StringVar(&c.Zone, "zone", "", "failure domain, such as a data center; replicas are spread over them")
 	f.BoolVar(&c.Bootstrap, "bootstrap", false, "make a new cluster, if the data directory is new")
 	f.StringSliceVar(&c.Join, "join", nil, "peer addresses of nodes of the cluster, by comma")
+	f.DurationVar(&c.JoinTimeout, "join-timeout", time.Minute, "how long a new node tries to join before it gives up")
 	f.StringSliceVar(&opts.roles, "roles", []string{roleHost, roleGateway}, "what the node does: host and gateway, or gateway alone, without replicas")
 	f.IntVar(&c.DataShards, dataShardsFlag, 0, "shards that hold namespaces: more than there are adds some, fewer is refused (default 16 in a new cluster, else those there are)")
 	f.IntVar(&c.Replication, "replicas", 3, "replicas of each shard that vote, with --bootstrap")

@@ -59,6 +59,7 @@ func (n *Node) join(ctx context.Context) (func() error, error) {
 	if n.bootstraps || n.directory.Node(n.dir.Identity().NodeID) == nil {
 		waiting, cancel := context.WithTimeoutCause(ctx, n.cfg.JoinTimeout, errNotAdmitted)
 		defer cancel()
+		defer close(n.registered)
 		return nothing, again(waiting, n.cfg.Log, "joining the cluster", n.register)
 	}
 	return n.background(ctx, func(ctx context.Context) error {
@@ -66,8 +67,20 @@ func (n *Node) join(ctx context.Context) (func() error, error) {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it was to end
 		}
+		close(n.registered)
 		return err
 	}), nil
+}
+
+// live keeps the node's sign of life, once the catalog knows this process: until
+// then it would take the one before for a copy of it.
+func (n *Node) live(ctx context.Context) error {
+	select {
+	case <-n.registered:
+		return placement.NewLife(n.catalog, n.self(), n.fail, n.cfg.Log).Run(ctx)
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // register makes one attempt to have the catalog know the node.
@@ -148,7 +161,7 @@ func (n *Node) startPlacement(ctx context.Context) (func() error, error) {
 		parts = append(parts, placement.NewLoop(id, n.host, n.catalog, n.directory, policy, n.metrics, time.Now, n.cfg.Log).Run)
 	}
 	if !n.alone() {
-		parts = append(parts, placement.NewLife(n.catalog, n.self(), n.fail, n.cfg.Log).Run, n.watchClocks)
+		parts = append(parts, n.live, n.watchClocks)
 	}
 	var stops []func() error
 	for _, run := range parts {

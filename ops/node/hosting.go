@@ -23,7 +23,7 @@ func (n *Node) startHost(ctx context.Context) (func() error, error) {
 			NodeID: identity.NodeID, ClusterID: identity.ClusterID,
 			Listener: n.ports.raft, ServerTLS: n.tls.clusterServer, ClientTLS: n.tls.clusterClient,
 			Resolve: n.raftAddress,
-			Source:  source(n.ports.raft), SnapshotBytesPerSecond: n.cfg.SnapshotBytesPerSecond, Log: n.cfg.Log,
+			Source:  source(n.cfg.ListenRaft), SnapshotBytesPerSecond: n.cfg.SnapshotBytesPerSecond, Log: n.cfg.Log,
 		}, n.metrics)
 	}
 	host, err := shards.Start(ctx, cfg, n.store, n.dir, n.metrics, n.cfg.Log, n.fail)

@@ -75,12 +75,13 @@ func (l *listeners) close() error {
 
 // source is the local address that connections to others leave from: where the
 // node listens, if that is one address, so that firewalls see one for each node.
-func source(listener net.Listener) net.IP {
-	address, ok := listener.Addr().(*net.TCPAddr)
-	if !ok || address.IP.IsUnspecified() {
+func source(listen string) net.IP {
+	host, _, err := net.SplitHostPort(listen)
+	ip := net.ParseIP(host)
+	if err != nil || ip == nil || ip.IsUnspecified() {
 		return nil
 	}
-	return address.IP
+	return ip
 }
 
 // advertised is the address under which others reach a listener: the one that

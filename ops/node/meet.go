@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,18 +27,11 @@ const (
 	againMax   = 2 * time.Second
 )
 
-// greeter says hello to other nodes, by their addresses: before the directory can
-// be trusted, and to compare clocks.
-type greeter struct {
-	tls    *tls.Config
-	source net.IP
-}
-
 // hello asks whoever is at a peer address who it is.
 func (n *Node) hello(ctx context.Context, address string) (*internalv1.HelloResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
-	conn, err := n.greeter.dial(address)
+	conn, err := n.dialPeer(address)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s who it is: %w", address, err)
 	}
@@ -59,14 +51,16 @@ func (n *Node) hello(ctx context.Context, address string) (*internalv1.HelloResp
 	return response, nil
 }
 
-func (g *greeter) dial(address string) (*grpc.ClientConn, error) {
+// dialPeer connects to a peer address, before the directory can be trusted to say
+// whose it is.
+func (n *Node) dialPeer(address string) (*grpc.ClientConn, error) {
 	security := insecure.NewCredentials()
-	if g.tls != nil {
-		security = credentials.NewTLS(g.tls)
+	if n.tls.clusterClient != nil {
+		security = credentials.NewTLS(n.tls.clusterClient)
 	}
 	dialer := net.Dialer{Timeout: helloTimeout}
-	if g.source != nil {
-		dialer.LocalAddr = &net.TCPAddr{IP: g.source}
+	if from := source(n.cfg.ListenPeer); from != nil {
+		dialer.LocalAddr = &net.TCPAddr{IP: from}
 	}
 	return grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(security),

@@ -40,7 +40,6 @@ type Node struct {
 	// bootstraps is whether the node makes a new cluster.
 	bootstraps bool
 	ports      listeners
-	greeter    greeter
 	directory  *catalog.Directory
 	store      *store.Store // nil without replicas, as is host
 	host       *shards.Host
@@ -53,6 +52,8 @@ type Node struct {
 	kv         *route.KV
 	server     *gateway.Server
 	started    time.Time
+	// registered is closed once the catalog knows this process as the node.
+	registered chan struct{}
 	// serving is whether all parts run: before and after, the operators' port
 	// tells of a node that starts or stops.
 	serving  atomic.Bool
@@ -69,7 +70,7 @@ func Run(ctx context.Context, cfg Config, ready func(context.Context, *Node) err
 	}
 	n := &Node{
 		cfg: cfg, bootID: rand.Text(), metrics: prometheus.NewRegistry(), directory: catalog.NewDirectory(),
-		started: time.Now(), failed: make(chan error, 1),
+		started: time.Now(), failed: make(chan error, 1), registered: make(chan struct{}),
 	}
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 

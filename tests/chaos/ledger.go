@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // outcome is what a writer was told of one write.
@@ -34,7 +35,14 @@ type ledger struct {
 	listed map[string][3][]string
 	// revision is the newest that a writer was told of.
 	revision uint64
+	// firstBegun is, of the acknowledged puts that were begun after mark, the one
+	// that was answered first.
+	mark       time.Time
+	firstBegun timed
 }
+
+// timed is when a write was begun and answered.
+type timed struct{ begun, answered time.Time }
 
 func newLedger() *ledger {
 	return &ledger{
@@ -42,9 +50,12 @@ func newLedger() *ledger {
 	}
 }
 
-func (l *ledger) put(key string, e entry) {
+func (l *ledger) put(key string, e entry, begun time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if e.outcome == acknowledged && begun.After(l.mark) && l.firstBegun.answered.IsZero() {
+		l.firstBegun = timed{begun, time.Now()}
+	}
 	l.unique[key] = e
 	l.revision = max(l.revision, e.revision)
 }

@@ -93,6 +93,7 @@ func (w *writers) putUnique(ctx context.Context, kv *flotilla.KV, random *rand.R
 		size = random.IntN(largeValueBytesMax)
 	}
 	e := entry{value: strings.Repeat(name+"|", size/len(name)+1)}
+	begun := time.Now()
 	result, err := kv.Put(ctx, key, []byte(e.value), nil)
 	if e.outcome, err = outcomeOf(err); err != nil {
 		return fmt.Errorf("put %s: %w", key, err)
@@ -100,7 +101,7 @@ func (w *writers) putUnique(ctx context.Context, kv *flotilla.KV, random *rand.R
 	if e.outcome == acknowledged {
 		e.revision = result.Revision
 	}
-	w.ledger.put(key, e)
+	w.ledger.put(key, e, begun)
 	return nil
 }
 

@@ -1,12 +1,15 @@
 package process
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -30,6 +33,9 @@ type Cluster struct {
 	// Info is how the tenant is reached through the first node.
 	Info Info
 
+	// TLS verifies the nodes' certificates; nil if they have none.
+	TLS *tls.Config
+
 	dir   string
 	flags []string
 	ports []nodePorts
@@ -45,10 +51,16 @@ func (p nodePorts) flags() []string {
 }
 
 // NewCluster starts a cluster of so many nodes and waits until each serves. It
-// ends with the test.
+// ends with the test. With --cert-dir among the flags all ports are encrypted.
 func NewCluster(t *testing.T, nodes int, flags ...string) *Cluster {
 	t.Helper()
 	c := &Cluster{Home: NewHome(t), dir: t.TempDir(), flags: flags}
+	if i := slices.Index(flags, "--cert-dir"); i >= 0 {
+		authority, err := os.ReadFile(filepath.Join(flags[i+1], "ca.crt"))
+		require.NoError(t, err)
+		c.TLS = &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS13}
+		require.True(t, c.TLS.RootCAs.AppendCertsFromPEM(authority))
+	}
 	for range nodes {
 		c.Add(t)
 	}
@@ -100,6 +112,19 @@ func (c *Cluster) args(i int, join string) []string {
 	return args
 }
 
+// PeerAddress is the peer address of a node, from 0.
+func (c *Cluster) PeerAddress(i int) string { return c.ports[i].peer }
+
+// Refused starts a node that must end by itself at once, and returns what it says.
+func (c *Cluster) Refused(t *testing.T, args ...string) string {
+	t.Helper()
+	ports := freePorts(t)
+	result := c.Home.Run(t, append(append([]string{"serve"}, ports.flags()...), args...)...)
+	require.NotZero(t, result.Code)
+	require.NotContains(t, result.Stdout, readyLine)
+	return result.Stderr
+}
+
 // Wipe removes the data of a node that does not run.
 func (p *Process) Wipe(t *testing.T) {
 	t.Helper()
@@ -126,12 +151,19 @@ func (c *Cluster) readInfo(t *testing.T) {
 	require.NoError(t, json.Unmarshal(data, &c.Info))
 }
 
+func (c *Cluster) scheme() string {
+	if c.TLS != nil {
+		return "https://"
+	}
+	return "http://"
+}
+
 // APIURLs are the base URLs of the API of all nodes, that of node first (from 0)
 // in front.
 func (c *Cluster) APIURLs(first int) []string {
 	var urls []string
 	for i := range c.ports {
-		urls = append(urls, "http://"+c.ports[(first+i)%len(c.ports)].api)
+		urls = append(urls, c.scheme()+c.ports[(first+i)%len(c.ports)].api)
 	}
 	return urls
 }
@@ -140,7 +172,7 @@ func (c *Cluster) APIURLs(first int) []string {
 func (c *Cluster) EtcdEndpoints() []string {
 	var endpoints []string
 	for _, p := range c.ports {
-		endpoints = append(endpoints, "http://"+p.etcd)
+		endpoints = append(endpoints, c.scheme()+p.etcd)
 	}
 	return endpoints
 }
@@ -149,7 +181,7 @@ func (c *Cluster) EtcdEndpoints() []string {
 // test's cleanup closes it.
 func (c *Cluster) Client(t *testing.T, first int) *flotilla.Client {
 	t.Helper()
-	client, err := flotilla.New(flotilla.Config{URLs: c.APIURLs(first), APIKey: c.Info.APIKey, AttemptsMax: 1000})
+	client, err := flotilla.New(flotilla.Config{URLs: c.APIURLs(first), APIKey: c.Info.APIKey, AttemptsMax: 1000, TLS: c.TLS})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = client.Close() })
 	return client
@@ -176,8 +208,8 @@ type ClusterStatus struct {
 
 // Status asks a node, from 0, how the cluster is; nil if it does not answer.
 func (c *Cluster) Status(node int) *ClusterStatus {
-	client := http.Client{Timeout: 5 * time.Second}
-	response, err := client.Get("http://" + c.ports[node].ops + "/status") //nolint:noctx // it has a timeout
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: c.TLS, DisableKeepAlives: true}}
+	response, err := client.Get(c.scheme() + c.ports[node].ops + "/status") //nolint:noctx // it has a timeout
 	if err != nil {
 		return nil
 	}
