@@ -23,7 +23,7 @@ type Config struct {
 	// by their ids. Default: this node has no peers.
 	Transport config.TransportFactory
 
-	// RTT is the tick of the Raft groups: see electionTicks. Default 20 ms.
+	// RTT is the tick of the Raft groups: see electionTicks. Default 30 ms.
 	RTT time.Duration
 	// LogStores is how many log stores, and threads that write them, the node
 	// has; each syncs by itself. It can never change on a deployed node, so
@@ -67,7 +67,7 @@ type Config struct {
 
 // WithDefaults fills the zero fields.
 func (c Config) WithDefaults() Config {
-	c.RTT = cmp.Or(c.RTT, 20*time.Millisecond)
+	c.RTT = cmp.Or(c.RTT, 30*time.Millisecond)
 	c.LogStores = cmp.Or(c.LogStores, 1)
 	c.SnapshotEntries = cmp.Or(c.SnapshotEntries, 16_384)
 	c.LogBytesMax = cmp.Or(c.LogBytesMax, 256<<20)

@@ -8,15 +8,15 @@ import (
 	"github.com/lni/dragonboat/v4/raftio"
 )
 
-// Raft's times in ticks (Config.RTT). An election begins after 20 to 40 of them
-// without a word from the leader, so a follower outlives a pause of 400 ms that
+// Raft's times in ticks (Config.RTT). An election begins after 15 to 30 of them
+// without a word from the leader, so a follower outlives a pause of 450 ms that
 // is nobody's death, and a leader that died is followed by another within about
-// a second.
+// a second. Heartbeats are most of what an idle node does.
 const (
-	electionTicks  = 20
-	heartbeatTicks = 2
+	electionTicks  = 15
+	heartbeatTicks = 3
 	// A node without peers waits for nobody.
-	loneElectionTicks = 5
+	loneElectionTicks = 4
 	// settleTicks is how long a proposal of an earlier term may still come to
 	// be applied, once the replica has caught up with the new leader.
 	settleTicks = 5

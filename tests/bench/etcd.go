@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -14,41 +15,52 @@ import (
 // etcdQuotaBytes keeps etcd's default of 2 GiB from ending a long run.
 const etcdQuotaBytes = 8 << 30
 
-// newEtcdSide describes an etcd of one member with its default settings, all
-// but the addresses and the quota.
+// newEtcdSide describes an etcd of one member or of three, with its default
+// settings, all but the addresses and the quota.
 func newEtcdSide(o *options, path, dir string) (*side, error) {
-	client, err := freeAddress()
+	addresses, err := freeAddresses(2 * o.nodes)
 	if err != nil {
 		return nil, err
 	}
-	peer, err := freeAddress()
-	if err != nil {
-		return nil, err
+	clients, peers := addresses[:o.nodes], addresses[o.nodes:]
+	var cluster []string
+	for i, peer := range peers {
+		cluster = append(cluster, fmt.Sprintf("m%d=http://%s", i, peer))
 	}
-	s := &server{
-		name: "etcd", dir: dir, path: path, env: serverEnv(o),
-		args: []string{
-			"--name", "bench", "--data-dir", filepath.Join(dir, "data"),
-			"--listen-client-urls", "http://" + client, "--advertise-client-urls", "http://" + client,
-			"--listen-peer-urls", "http://" + peer, "--initial-advertise-peer-urls", "http://" + peer,
-			"--initial-cluster", "bench=http://" + peer,
-			"--quota-backend-bytes", strconv.Itoa(etcdQuotaBytes),
-			// For -profile; it costs nothing while nobody asks.
-			"--enable-pprof",
-		},
+	var members []*server
+	for i := range clients {
+		own := filepath.Join(dir, strconv.Itoa(i))
+		members = append(members, &server{
+			name: "etcd", dir: own, path: path, env: serverEnv(o),
+			args: []string{
+				"--name", fmt.Sprintf("m%d", i), "--data-dir", filepath.Join(own, "data"),
+				"--listen-client-urls", "http://" + clients[i], "--advertise-client-urls", "http://" + clients[i],
+				"--listen-peer-urls", "http://" + peers[i], "--initial-advertise-peer-urls", "http://" + peers[i],
+				"--initial-cluster", strings.Join(cluster, ","),
+				"--quota-backend-bytes", strconv.Itoa(etcdQuotaBytes),
+				// For -profile; it costs nothing while nobody asks.
+				"--enable-pprof",
+			},
+		})
 	}
-	s.probe = func(ctx context.Context) error { return probeEtcd(ctx, client) }
+	s := members[0]
+	s.others = members[1:]
+	s.probe = func(ctx context.Context) error { return probeEtcd(ctx, clients[0]) }
 	return &side{
 		name: s.name, server: s,
-		connect:     func() (target, error) { return connectEtcd(client) },
-		etcdAddress: client,
-		profileURL:  func() (string, error) { return "http://" + client + "/debug/pprof/profile", nil },
+		connect:     func() (target, error) { return connectEtcd(clients...) },
+		etcdAddress: clients[0],
+		profileURL:  func() (string, error) { return "http://" + clients[0] + "/debug/pprof/profile", nil },
 	}, nil
 }
 
-func connectEtcd(address string) (*etcdTarget, error) {
+func connectEtcd(addresses ...string) (*etcdTarget, error) {
+	var endpoints []string
+	for _, address := range addresses {
+		endpoints = append(endpoints, "http://"+address)
+	}
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: []string{"http://" + address},
+		Endpoints: endpoints,
 		// It would warn of every call that the end of the run cuts off. What
 		// matters it returns, and that ends the run.
 		Logger: zap.NewNop(),

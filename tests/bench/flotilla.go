@@ -20,8 +20,11 @@ type devInfo struct {
 	APIKey    string `json:"api_key"`
 }
 
-// newFlotillaSide describes `flotilla dev` with its default settings.
+// newFlotillaSide describes `flotilla dev` with its default settings, or a cluster.
 func newFlotillaSide(o *options, path, dir string) (*side, error) {
+	if o.nodes > 1 {
+		return newFlotillaCluster(o, path, dir)
+	}
 	api, err := freeAddress()
 	if err != nil {
 		return nil, err

@@ -31,6 +31,15 @@ type usage struct {
 	memory
 }
 
+// plus adds what another process used.
+func (u usage) plus(other usage) usage {
+	u.CPU += other.CPU
+	u.RSS += other.RSS
+	u.Anon += other.Anon
+	u.Peak += other.Peak
+	return u
+}
+
 // parseStat reads a process's CPU time, user and system, from /proc/<pid>/stat.
 func parseStat(stat []byte) (time.Duration, error) {
 	// The second field is the program's name in parentheses, which may hold

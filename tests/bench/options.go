@@ -34,6 +34,7 @@ type options struct {
 	memoryLimit                  byteSize
 	cgroup                       string
 
+	nodes      int
 	restart    bool
 	namespaces int
 	leases     int
@@ -59,6 +60,7 @@ func parseOptions(args []string, usage io.Writer) (options, error) {
 	f.DurationVar(&o.pause, "pause", 200*time.Millisecond, "wait between slices, so that one does not run into the next")
 	f.IntVar(&o.rounds, "rounds", 3, "slices of each server")
 	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "bound of the whole run")
+	f.IntVar(&o.nodes, "nodes", 1, "nodes of Flotilla, and members of etcd, which replicate everything: 1 or 3")
 	f.IntVar(&o.flotillaClients, "flotilla-clients", 1, "flotilla.Clients, thus connections, that the callers share")
 	f.IntVar(&o.etcdClients, "etcd-clients", 1, "clientv3.Clients, thus connections, that the callers share")
 	f.StringVar(&o.flotillaPath, "flotilla", "", "binary to measure; built from this tree if empty")
@@ -104,6 +106,12 @@ func (o *options) validate() error {
 	positive("etcd-clients", o.etcdClients)
 	positive("watch-events", o.watchEvents)
 	positive("lease-time", int(o.leaseTime))
+	if o.nodes != 1 && o.nodes != 3 {
+		errs = append(errs, errors.New("-nodes must be 1 or 3"))
+	}
+	if o.nodes > 1 && (o.restart || o.namespaces > 0 || o.leases > 0 || o.watches > 0 || o.idleWatches > 0) {
+		errs = append(errs, errors.New("-nodes goes with -workloads alone"))
+	}
 	if o.api != apiFlotilla && o.api != apiEtcd {
 		errs = append(errs, fmt.Errorf("-api must be %s or %s", apiFlotilla, apiEtcd))
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -36,16 +37,38 @@ type server struct {
 	probe func(context.Context) error
 	// limit confines its memory; nil for nothing.
 	limit *cgroup
+	// others are the further members of a cluster, which start, end and are
+	// measured with this one.
+	others []*server
 
 	process *os.Process
 	exited  chan struct{} // closed when process ended
 }
 
-// start starts the process and waits until it serves.
+// start starts the process, and those of other members, and waits until it serves.
 func (s *server) start(ctx context.Context) (took time.Duration, err error) {
+	begin := time.Now()
+	for _, member := range s.members() {
+		if err := member.launch(); err != nil {
+			return 0, err
+		}
+	}
+	if err := s.waitReady(ctx); err != nil {
+		return 0, fmt.Errorf("start %s: %w\n%s", s.name, err, s.logTail())
+	}
+	return time.Since(begin), nil
+}
+
+func (s *server) members() []*server { return append([]*server{s}, s.others...) }
+
+// launch starts the process.
+func (s *server) launch() error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
 	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer log.Close()
 	// Not CommandContext: the process is ended by stop, with its group.
@@ -55,9 +78,8 @@ func (s *server) start(ctx context.Context) (took time.Duration, err error) {
 	// A group of its own keeps a terminal's Ctrl-C from it: this process ends
 	// it in order, and the kernel does if this process is killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	begin := time.Now()
 	if err := cmd.Start(); err != nil {
-		return 0, fmt.Errorf("start %s: %w", s.name, err)
+		return fmt.Errorf("start %s: %w", s.name, err)
 	}
 	exited := make(chan struct{})
 	s.process, s.exited = cmd.Process, exited
@@ -66,12 +88,9 @@ func (s *server) start(ctx context.Context) (took time.Duration, err error) {
 		close(exited)
 	}()
 	if err := s.limit.add(s.process.Pid); err != nil {
-		return 0, fmt.Errorf("confine %s: %w", s.name, err)
+		return fmt.Errorf("confine %s: %w", s.name, err)
 	}
-	if err := s.waitReady(ctx); err != nil {
-		return 0, fmt.Errorf("start %s: %w\n%s", s.name, err, s.logTail())
-	}
-	return time.Since(begin), nil
+	return nil
 }
 
 func (s *server) waitReady(ctx context.Context) error {
@@ -94,21 +113,34 @@ func (s *server) waitReady(ctx context.Context) error {
 	}
 }
 
-// stop asks the process to end and ends it if it does not.
+// stop asks the processes to end and ends those that do not.
 func (s *server) stop() {
-	if s.process == nil {
-		return
+	for _, member := range s.members() {
+		if member.process != nil {
+			_ = syscall.Kill(-member.process.Pid, syscall.SIGTERM) // it may have ended
+		}
 	}
-	_ = syscall.Kill(-s.process.Pid, syscall.SIGTERM) // it may have ended
-	select {
-	case <-s.exited:
-	case <-time.After(stopTimeout):
+	timeout := time.After(stopTimeout)
+	for _, member := range s.members() {
+		if member.process == nil {
+			continue
+		}
+		select {
+		case <-member.exited:
+		case <-timeout:
+		}
 	}
 	s.kill()
 }
 
-// kill ends the process as kill -9 does.
+// kill ends the processes as kill -9 does.
 func (s *server) kill() {
+	for _, member := range s.members() {
+		member.killOne()
+	}
+}
+
+func (s *server) killOne() {
 	if s.process == nil {
 		return
 	}
@@ -127,8 +159,20 @@ func (s *server) restart(ctx context.Context) (time.Duration, error) {
 	return s.start(ctx)
 }
 
-// usage is what the process used until now.
+// usage is what the processes used until now, together.
 func (s *server) usage() (usage, error) {
+	var sum usage
+	for _, member := range s.members() {
+		u, err := member.ownUsage()
+		if err != nil {
+			return usage{}, err
+		}
+		sum = sum.plus(u)
+	}
+	return sum, nil
+}
+
+func (s *server) ownUsage() (usage, error) {
 	select {
 	case <-s.exited:
 		return usage{}, fmt.Errorf("%s ended by itself\n%s", s.name, s.logTail())
@@ -174,6 +218,20 @@ func freeAddress() (string, error) {
 		}
 	}
 	return "", fmt.Errorf("find a free port: %w", err)
+}
+
+func freeAddresses(n int) ([]string, error) {
+	var list []string
+	for len(list) < n {
+		address, err := freeAddress()
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(list, address) {
+			list = append(list, address)
+		}
+	}
+	return list, nil
 }
 
 // serverEnv is the environment of both servers.

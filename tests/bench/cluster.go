@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+
+	flotilla "github.com/flotillakv/flotilla/sdk/go"
+)
+
+// newFlotillaCluster describes a cluster of `flotilla serve` with its default
+// settings, all but the addresses.
+func newFlotillaCluster(o *options, path, dir string) (*side, error) {
+	const perNode = 5
+	addresses, err := freeAddresses(perNode * o.nodes)
+	if err != nil {
+		return nil, err
+	}
+	var members []*server
+	var apis, etcds []string
+	for i := range o.nodes {
+		own := filepath.Join(dir, strconv.Itoa(i))
+		a := addresses[perNode*i:]
+		args := []string{
+			"serve", "--node-name", fmt.Sprintf("n%d", i), "--data-dir", filepath.Join(own, "data"), "--log-level", "warn",
+			"--listen-api", a[0], "--listen-etcd", a[1], "--listen-ops", a[2], "--listen-peer", a[3], "--listen-raft", a[4],
+		}
+		if i == 0 {
+			args = append(args, "--bootstrap", "--tenant", "bench")
+		} else {
+			args = append(args, "--join", addresses[3])
+		}
+		members = append(members, &server{name: "flotilla", dir: own, path: path, args: args, env: serverEnv(o)})
+		apis, etcds = append(apis, "http://"+a[0]), append(etcds, a[1])
+	}
+	s := members[0]
+	s.others = members[1:]
+	ops := "http://" + addresses[2]
+	info := func() (devInfo, error) {
+		var info devInfo
+		data, err := os.ReadFile(filepath.Join(s.dir, "data", "tenant-bench.json"))
+		if err != nil {
+			return info, err
+		}
+		return info, json.Unmarshal(data, &info)
+	}
+	s.probe = func(ctx context.Context) error {
+		if err := probeFlotilla(ctx, info); err != nil {
+			return err
+		}
+		return probeReplicated(ctx, ops, o.nodes)
+	}
+	var opened atomic.Int64
+	return &side{
+		name: s.name, server: s, etcdAddress: etcds[0],
+		connect: func() (target, error) {
+			if o.api == apiEtcd {
+				return connectEtcd(etcds...)
+			}
+			info, err := info()
+			if err != nil {
+				return nil, err
+			}
+			// Each client begins at the next node.
+			first := int(opened.Add(1)-1) % len(apis)
+			urls := append(append([]string(nil), apis[first:]...), apis[:first]...)
+			client, err := flotilla.New(flotilla.Config{URLs: urls, APIKey: info.APIKey})
+			if err != nil {
+				return nil, err
+			}
+			return &flotillaTarget{client: client, kv: client.Namespace(info.Namespace).KV}, nil
+		},
+		profileURL: func() (string, error) { return ops + "/debug/pprof/profile", nil },
+	}, nil
+}
+
+// probeReplicated succeeds once every shard has so many voters.
+func probeReplicated(ctx context.Context, ops string, voters int) error {
+	return fetch(ctx, ops+"/status", func(response *http.Response) error {
+		var status struct {
+			Placements map[string][]string `json:"placements"`
+		}
+		if err := json.NewDecoder(response.Body).Decode(&status); err != nil {
+			return err
+		}
+		for shard, nodes := range status.Placements {
+			if len(nodes) != voters {
+				return fmt.Errorf("shard %s has %d of %d voters", shard, len(nodes), voters)
+			}
+		}
+		return nil
+	})
+}
