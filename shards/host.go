@@ -106,6 +106,7 @@ func (h *Host) nodeConfig() config.NodeHostConfig {
 			NodeRegistryFactory: h.registry,
 			TransportFactory:    h.cfg.Transport,
 			LogDB:               logs,
+			FS:                  logDisk(),
 			Engine: config.EngineConfig{
 				ExecShards: h.cfg.LogStores, CommitShards: 4, ApplyShards: 4,
 				SnapshotShards: 4, CloseShards: 2,

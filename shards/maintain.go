@@ -8,6 +8,7 @@ import (
 	"github.com/lni/dragonboat/v4"
 
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+	"github.com/flotillakv/flotilla/shards/fault"
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -107,7 +108,7 @@ func pause(ctx context.Context, d time.Duration) {
 // maintenanceOf is the next command that the shard needs, or nil.
 func (h *Host) maintenanceOf(ctx context.Context, s *shard) (*internalv1.Command, error) {
 	var purge, aged bool
-	before := uint64(max(0, time.Now().Add(-h.cfg.CompactionAge).UnixMilli()))
+	before := uint64(max(0, fault.Now().Add(-h.cfg.CompactionAge).UnixMilli()))
 	err := h.Read(ctx, s.id, Serializable, func(v *View) error {
 		var err error
 		if h.cfg.CompactionAge > 0 {

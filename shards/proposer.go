@@ -11,6 +11,7 @@ import (
 	"github.com/lni/dragonboat/v4/client"
 
 	"github.com/flotillakv/flotilla/shards/fair"
+	"github.com/flotillakv/flotilla/shards/fault"
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/replica"
 	"github.com/flotillakv/flotilla/tenancy"
@@ -65,7 +66,7 @@ type proposer struct {
 func newProposer(shard ShardID, node *dragonboat.NodeHost, cfg Config, id uint64, clock *replica.Clock, m *shardMetrics, leads func() error) *proposer {
 	p := &proposer{
 		shard: shard, node: node, session: node.GetNoOPSession(uint64(shard)), cfg: cfg, id: id,
-		now: time.Now, clock: clock, metrics: m, leads: leads,
+		now: fault.Now, clock: clock, metrics: m, leads: leads,
 		queue:   fair.New[tenancy.TenantID, *Call](cfg.Queue),
 		waiting: make(map[uint64][]*Call), settled: make(chan struct{}),
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/flotillakv/flotilla/shards/fault"
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/shards/store"
@@ -60,7 +61,7 @@ func (h *Host) Read(ctx context.Context, id ShardID, c Consistency, read func(*V
 	if err != nil {
 		return err
 	}
-	if c == Linearizable {
+	if c == Linearizable && !fault.StaleReads() {
 		if err := s.reader.current(ctx); err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/flotillakv/flotilla/placement/plan"
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/fault"
 )
 
 func (n *Node) self() placement.Self {
@@ -26,7 +27,7 @@ func (n *Node) servePeers(ctx context.Context) (func() error, error) {
 	hello := func(ctx context.Context, address string, _ *internalv1.HelloRequest) (*internalv1.HelloResponse, error) {
 		return n.hello(ctx, address)
 	}
-	n.membership = placement.NewMembership(n.self(), n.catalog, n.directory, hello, time.Now, n.cfg.Log)
+	n.membership = placement.NewMembership(n.self(), n.catalog, n.directory, hello, fault.Now, n.cfg.Log)
 	if n.alone() {
 		return nothing, nil
 	}
@@ -158,7 +159,7 @@ func (n *Node) startPlacement(ctx context.Context) (func() error, error) {
 	}
 	if n.host != nil && !n.alone() {
 		policy := plan.Policy{ReplaceAfter: n.cfg.ReplaceAfter}
-		parts = append(parts, placement.NewLoop(id, n.host, n.catalog, n.directory, policy, n.metrics, time.Now, n.cfg.Log).Run)
+		parts = append(parts, placement.NewLoop(id, n.host, n.catalog, n.directory, policy, n.metrics, fault.Now, n.cfg.Log).Run)
 	}
 	if !n.alone() {
 		parts = append(parts, n.live, n.watchClocks)

@@ -2,13 +2,13 @@ package node
 
 import (
 	"context"
-	"time"
 
 	"github.com/flotillakv/flotilla/gateway/peer"
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/ops/version"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+	"github.com/flotillakv/flotilla/shards/fault"
 	"github.com/flotillakv/flotilla/shards/machine"
 )
 
@@ -30,7 +30,7 @@ func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 	}
 	n.router = route.NewRouter(cfg)
 	var err error
-	if n.catalog, err = catalog.New(n.router, n.directory, catalog.Config{}, time.Now, n.cfg.Log); err != nil {
+	if n.catalog, err = catalog.New(n.router, n.directory, catalog.Config{}, fault.Now, n.cfg.Log); err != nil {
 		return nil, err
 	}
 	n.kv = route.NewKV(n.router, n.catalog)

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+	"github.com/flotillakv/flotilla/shards/fault"
 )
 
 const (
@@ -53,7 +54,7 @@ func (n *Node) watchClocks(ctx context.Context) error {
 // compareClocks asks a node how late it is. The answer was given at some moment
 // of the round trip, so half of that is the error.
 func (n *Node) compareClocks(ctx context.Context, address string) time.Duration {
-	sent := time.Now()
+	sent := fault.Now()
 	there, err := n.hello(ctx, address)
 	if err != nil || there.GetBootId() == n.bootID || there.GetClusterId() != n.dir.Identity().ClusterID {
 		return 0

@@ -62,7 +62,7 @@ func (c Config) WithDefaults() Config {
 	c.HeadBytes = cmp.Or(c.HeadBytes, headBytesDefault)
 	c.MemTableBytes = cmp.Or(c.MemTableBytes, memTableBytesDefault)
 	if c.FS == nil {
-		c.FS = vfs.Default
+		c.FS = disk()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
