@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/flotillakv/flotilla/shards/fair"
@@ -18,6 +19,8 @@ type PoolConfig struct {
 	// encryption. The certificate must be good for the host of the address, unless
 	// it has a ServerName.
 	TLS *tls.Config
+	// Source is the local address that connections leave from; nil is any.
+	Source net.IP
 	// Queue bounds what waits for one node.
 	Queue fair.Config
 	// InFlightMax and InFlightBytesMax bound what one node was asked and has not

@@ -41,7 +41,11 @@ func dial(cfg *PoolConfig, node string, window int32) (*grpc.ClientConn, error) 
 			if err != nil {
 				return nil, fmt.Errorf("the address of node %s: %w", node, err)
 			}
-			raw, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+			dialer := net.Dialer{}
+			if cfg.Source != nil {
+				dialer.LocalAddr = &net.TCPAddr{IP: cfg.Source}
+			}
+			raw, err := dialer.DialContext(ctx, "tcp", address)
 			if err != nil {
 				return nil, err
 			}

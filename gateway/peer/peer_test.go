@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -260,4 +261,28 @@ func TestCommandsAndQueriesAreAnswered(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, uint64(9), put.GetRevision())
 	require.ErrorContains(t, result(t, second).Err, "node node-there failed, kind 0: secret")
+}
+
+// TestConnectionsLeaveFromTheSource looks at where a connection comes from.
+func TestConnectionsLeaveFromTheSource(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("this system has one loopback address")
+	}
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	source := net.IPv4(127, 0, 0, 2)
+	pool := peer.NewPool(t.Context(), peer.PoolConfig{
+		Address: func(string) string { return listener.Addr().String() }, Source: source,
+	})
+	defer pool.Close()
+	call := &shards.Call{Tenant: "a", Done: func(machine.Result) {}}
+	require.NoError(t, pool.Submit(there, 1, call))
+	conn, err := listener.Accept()
+	require.NoError(t, err)
+	defer conn.Close()
+	from, ok := conn.RemoteAddr().(*net.TCPAddr)
+	require.True(t, ok)
+	require.True(t, from.IP.Equal(source), "%s", from)
 }

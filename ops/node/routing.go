@@ -21,7 +21,9 @@ func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 		cfg.Local = n.host
 	}
 	if !n.alone() {
-		pool := peer.NewPool(context.WithoutCancel(ctx), peer.PoolConfig{Address: n.peerAddress, TLS: n.tls.clusterClient, Log: n.cfg.Log})
+		pool := peer.NewPool(context.WithoutCancel(ctx), peer.PoolConfig{
+			Address: n.peerAddress, TLS: n.tls.clusterClient, Source: source(n.cfg.ListenPeer), Log: n.cfg.Log,
+		})
 		cfg.Remote, cfg.Directory = pool, n.directory
 		stop = func() error {
 			pool.Close()
