@@ -48,7 +48,7 @@ func runDevCluster(ctx context.Context, env *Env, cfg node.Config, count int) er
 		stop()
 	}
 	running.Wait()
-	return errors.Join(append(errs, ready)...)
+	return errors.Join(errors.Join(errs...), ready)
 }
 
 // devConfigs are the configurations of the nodes. All know of each other's peer

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
@@ -81,39 +82,54 @@ func (n *Node) settle(ctx context.Context) error {
 	}
 }
 
-// statusReport is what /status tells.
-type statusReport struct {
+// Status is what /status tells of a node, and of the cluster as it knows it. It
+// only grows.
+type Status struct {
 	NodeID        string                 `json:"node_id"`
 	Name          string                 `json:"name"`
 	ClusterID     string                 `json:"cluster_id"`
 	UptimeSeconds float64                `json:"uptime_seconds"`
 	ReadOnly      bool                   `json:"read_only"`
-	Nodes         []nodeStatus           `json:"nodes,omitempty"`
+	Nodes         []Member           `json:"nodes,omitempty"`
+	Placements    []PlacementStatus      `json:"placements,omitempty"`
 	Shards        []shards.ReplicaStatus `json:"shards,omitempty"`
-	// Placements are the nodes of each shard's voters, as the catalog has it.
-	Placements map[shards.ShardID][]string `json:"placements,omitempty"`
-	Store      *store.Metrics              `json:"store,omitempty"`
+	Store         *store.Metrics         `json:"store,omitempty"`
 }
 
-// nodeStatus is a node of the cluster as this one knows it.
-type nodeStatus struct {
+// Member is a node of the cluster.
+type Member struct {
 	NodeID      string `json:"node_id"`
 	Name        string `json:"name"`
 	Zone        string `json:"zone,omitempty"`
+	Hosts       bool   `json:"hosts"`
 	State       string `json:"state"`
 	Version     string `json:"version"`
 	PeerAddress string `json:"peer_address,omitempty"`
 	APIURL      string `json:"api_url"`
 	// DeadSince is since when it gives no sign of life.
 	DeadSince *time.Time `json:"dead_since,omitempty"`
-	// ClockSkewSeconds is how far its clock is ahead of this node's, once it was
-	// asked.
+	// ClockSkewSeconds is how far its clock is ahead of that of the node that
+	// tells, once that one has asked it.
 	ClockSkewSeconds *float64 `json:"clock_skew_seconds,omitempty"`
+}
+
+// PlacementStatus is where a shard's replicas are, as the catalog has it.
+type PlacementStatus struct {
+	Shard    shards.ShardID  `json:"shard"`
+	Replicas []PlacedReplica `json:"replicas"`
+}
+
+// PlacedReplica is one replica of a shard: how far it is in its life is told in
+// the words of internal.v1.ReplicaState.
+type PlacedReplica struct {
+	Replica uint64 `json:"replica"`
+	NodeID  string `json:"node_id"`
+	State   string `json:"state"`
 }
 
 // Status implements gateway.Health.
 func (n *Node) Status() any {
-	s := statusReport{
+	s := Status{
 		NodeID: n.dir.Identity().NodeID, ClusterID: n.dir.Identity().ClusterID, Name: n.cfg.Name,
 		UptimeSeconds: time.Since(n.started).Seconds(), Nodes: n.nodes(), Placements: n.placements(),
 	}
@@ -125,14 +141,14 @@ func (n *Node) Status() any {
 }
 
 // nodes lists the nodes of the cluster by name, without those that were removed.
-func (n *Node) nodes() []nodeStatus {
-	var list []nodeStatus
+func (n *Node) nodes() []Member {
+	var list []Member
 	for id, record := range n.directory.Nodes() {
 		if record.GetState() == internalv1.NodeState_NODE_STATE_REMOVED {
 			continue
 		}
-		s := nodeStatus{
-			NodeID: id, Name: record.GetName(), Zone: record.GetZone(), State: stateName(record.GetState()),
+		s := Member{
+			NodeID: id, Name: record.GetName(), Zone: record.GetZone(), Hosts: record.GetHosts(), State: strings.ToLower(strings.TrimPrefix(record.GetState().String(), "NODE_STATE_")),
 			Version: record.GetVersion(), PeerAddress: record.GetPeerAddress(), APIURL: record.GetApiUrl(),
 		}
 		if ms := record.GetDeadSinceMs(); ms != 0 {
@@ -145,34 +161,21 @@ func (n *Node) nodes() []nodeStatus {
 		}
 		list = append(list, s)
 	}
-	slices.SortFunc(list, func(a, b nodeStatus) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(list, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
 	return list
 }
 
-// placements lists the nodes of each shard's voters.
-func (n *Node) placements() map[shards.ShardID][]string {
-	list := make(map[shards.ShardID][]string)
+// placements lists the shards with their replicas.
+func (n *Node) placements() []PlacementStatus {
+	var list []PlacementStatus
 	for id, placed := range n.directory.Records().GetPlacements() {
-		voters := []string{}
+		p := PlacementStatus{Shard: shards.ShardID(id), Replicas: []PlacedReplica{}}
 		for _, r := range placed.GetReplicas() {
-			if r.GetState() == internalv1.ReplicaState_REPLICA_STATE_VOTER {
-				voters = append(voters, r.GetNodeId())
-			}
+			state := strings.ToLower(strings.TrimPrefix(r.GetState().String(), "REPLICA_STATE_"))
+			p.Replicas = append(p.Replicas, PlacedReplica{Replica: r.GetReplicaId(), NodeID: r.GetNodeId(), State: state})
 		}
-		list[shards.ShardID(id)] = voters
+		list = append(list, p)
 	}
+	slices.SortFunc(list, func(a, b PlacementStatus) int { return cmp.Compare(a.Shard, b.Shard) })
 	return list
-}
-
-func stateName(state internalv1.NodeState) string {
-	switch state {
-	case internalv1.NodeState_NODE_STATE_ACTIVE:
-		return "active"
-	case internalv1.NodeState_NODE_STATE_DRAINING:
-		return "draining"
-	case internalv1.NodeState_NODE_STATE_REMOVED:
-		return "removed"
-	default:
-		return "unknown"
-	}
 }

@@ -83,14 +83,25 @@ func newFlotillaCluster(o *options, path, dir string) (*side, error) {
 func probeReplicated(ctx context.Context, ops string, voters int) error {
 	return fetch(ctx, ops+"/status", func(response *http.Response) error {
 		var status struct {
-			Placements map[string][]string `json:"placements"`
+			Placements []struct {
+				Shard    uint64 `json:"shard"`
+				Replicas []struct {
+					State string `json:"state"`
+				} `json:"replicas"`
+			} `json:"placements"`
 		}
 		if err := json.NewDecoder(response.Body).Decode(&status); err != nil {
 			return err
 		}
-		for shard, nodes := range status.Placements {
-			if len(nodes) != voters {
-				return fmt.Errorf("shard %s has %d of %d voters", shard, len(nodes), voters)
+		for _, placed := range status.Placements {
+			have := 0
+			for _, r := range placed.Replicas {
+				if r.State == "voter" {
+					have++
+				}
+			}
+			if have != voters {
+				return fmt.Errorf("shard %d has %d of %d voters", placed.Shard, have, voters)
 			}
 		}
 		return nil

@@ -130,6 +130,14 @@ func TestClusterOverTLS(t *testing.T) {
 	c := process.NewCluster(t, 3, "--data-shards", "1", "--cert-dir", certs)
 	c.WaitReplicated(t, 0, 3, time.Minute)
 
+	ops := []string{"--ops-url", c.OpsURL(1), "--ca-file", filepath.Join(certs, "ca.crt")}
+	nodes := home.Run(t, append([]string{"node", "list"}, ops...)...)
+	require.Zero(t, nodes.Code, nodes.Stderr)
+	require.Regexp(t, `(?m)^n1 +active +host,gateway .*\nn2 +active .*\nn3 +active `, nodes.Stdout)
+	shards := home.Run(t, append([]string{"shard", "list"}, ops...)...)
+	require.Zero(t, shards.Code, shards.Stderr)
+	require.Regexp(t, `(?m)^2 +\d+ +\d+ +n1\*?, n2\*?, n3\*?$`, shards.Stdout)
+
 	kv := c.Client(t, 0).Namespace("default").KV
 	_, err := kv.Put(t.Context(), "a", []byte("1"), nil)
 	require.NoError(t, err)

@@ -115,6 +115,9 @@ func (c *Cluster) args(i int, join string) []string {
 // PeerAddress is the peer address of a node, from 0.
 func (c *Cluster) PeerAddress(i int) string { return c.ports[i].peer }
 
+// OpsURL is the base URL of the operators' port of a node, from 0.
+func (c *Cluster) OpsURL(i int) string { return c.scheme() + c.ports[i].ops }
+
 // Refused starts a node that must end by itself at once, and returns what it says.
 func (c *Cluster) Refused(t *testing.T, args ...string) string {
 	t.Helper()
@@ -202,14 +205,18 @@ type ClusterStatus struct {
 		LeaderNode string `json:"leader_node"`
 		Applied    uint64 `json:"applied_index"`
 	} `json:"shards"`
-	// Placements are the replicas of each shard that vote, by node id.
-	Placements map[string][]string `json:"placements"`
+	Placements []struct {
+		Replicas []struct {
+			NodeID string `json:"node_id"`
+			State  string `json:"state"`
+		} `json:"replicas"`
+	} `json:"placements"`
 }
 
 // Status asks a node, from 0, how the cluster is; nil if it does not answer.
 func (c *Cluster) Status(node int) *ClusterStatus {
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: c.TLS, DisableKeepAlives: true}}
-	response, err := client.Get(c.scheme() + c.ports[node].ops + "/status") //nolint:noctx // it has a timeout
+	response, err := client.Get(c.OpsURL(node) + "/status")
 	if err != nil {
 		return nil
 	}
@@ -238,12 +245,12 @@ func (s *ClusterStatus) replicated(voters int) bool {
 	for _, n := range s.Nodes {
 		active[n.NodeID] = n.State == "active"
 	}
-	for _, nodes := range s.Placements {
-		if len(nodes) != voters {
+	for _, placed := range s.Placements {
+		if len(placed.Replicas) != voters {
 			return false
 		}
-		for _, id := range nodes {
-			if !active[id] {
+		for _, r := range placed.Replicas {
+			if r.State != "voter" || !active[r.NodeID] {
 				return false
 			}
 		}
