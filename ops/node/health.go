@@ -90,7 +90,7 @@ type Status struct {
 	ClusterID     string                 `json:"cluster_id"`
 	UptimeSeconds float64                `json:"uptime_seconds"`
 	ReadOnly      bool                   `json:"read_only"`
-	Nodes         []Member           `json:"nodes,omitempty"`
+	Nodes         []Member               `json:"nodes,omitempty"`
 	Placements    []PlacementStatus      `json:"placements,omitempty"`
 	Shards        []shards.ReplicaStatus `json:"shards,omitempty"`
 	Store         *store.Metrics         `json:"store,omitempty"`
