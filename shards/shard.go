@@ -140,13 +140,13 @@ func (h *Host) startReplica(s *shard, ranBefore, first bool) error {
 		members = map[uint64]dragonboat.Target{s.replicaID: h.cfg.NodeID}
 	}
 	joins := !first && !ranBefore
-	election := uint64(electionTicks)
+	election, heartbeat := uint64(electionTicks), uint64(heartbeatTicks)
 	if _, alone := h.cfg.Transport.(loneTransport); alone {
-		election = loneElectionTicks
+		election, heartbeat = loneElectionTicks, 1 // nobody hears it
 	}
 	return h.node.StartOnDiskReplica(members, joins, create, config.Config{
 		ReplicaID: s.replicaID, ShardID: uint64(s.id), IsNonVoting: s.replicaID != FirstReplica,
-		ElectionRTT: election, HeartbeatRTT: heartbeatTicks,
+		ElectionRTT: election, HeartbeatRTT: heartbeat,
 		CheckQuorum: true, PreVote: true, OrderedConfigChange: true,
 		SnapshotEntries: h.cfg.SnapshotEntries, CompactionOverhead: 1024,
 		MaxInMemLogSize: h.cfg.InMemoryLogBytesMax,
