@@ -44,9 +44,6 @@ func alive(m member) bool   { return m.node.Alive }
 func lost(m member) bool    { return m.node.lost }
 func notLost(m member) bool { return !m.node.lost }
 
-// mayVote is the states in which a replica counts for the quorum, or may.
-func mayVote() func(member) bool { return in(first, promoting, voter, removing) }
-
 // changing tells whether a change is on its way (Q3).
 func (g *group) changing() bool {
 	return slices.ContainsFunc(g.members, in(first, adding, catchingUp, promoting, removing))
@@ -54,14 +51,15 @@ func (g *group) changing() bool {
 
 // quorate tells whether the voters that are alive are a quorum.
 func (g *group) quorate() bool {
-	return isQuorum(len(g.where(mayVote(), alive)), len(g.where(mayVote())))
+	return isQuorum(len(g.where(in(voter), alive)), len(g.where(in(voter))))
 }
 
-// quorateWith tells the same of the group with one more voter, or without one.
+// quorateWith tells the same of the group with one more voter.
 func (g *group) quorateWith(m member) bool {
 	return isQuorum(len(g.where(in(voter), alive))+one(m.node.Alive), len(g.where(in(voter)))+1)
 }
 
+// quorateWithout tells it of the group without a voter.
 func (g *group) quorateWithout(m member) bool {
 	return isQuorum(len(g.where(in(voter), alive))-one(m.node.Alive), len(g.where(in(voter)))-1)
 }

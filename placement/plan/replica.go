@@ -21,11 +21,11 @@ func (b *board) nextOf(g *group, system bool) (Step, bool) {
 	if len(g.members) == 0 {
 		return b.firstReplica(g)
 	}
-	if !g.quorate() { // Q1
-		return Step{}, false
-	}
 	if g.changing() { // Q3
 		return b.giveUp(g, system)
+	}
+	if !g.quorate() { // Q1
+		return Step{}, false
 	}
 	for _, rule := range []func(*group) (Step, bool){
 		b.dropLost, b.makeOdd, b.replaceVoter, b.grow, b.shrink,
@@ -48,9 +48,11 @@ func (b *board) firstReplica(g *group) (Step, bool) {
 }
 
 // giveUp removes a replica that is on its way to a node from which nothing is to
-// be expected.
+// be expected. Whether one that was to be promoted counts for the quorum by now is
+// not known. If it does, and the quorum is gone with it, the group will not remove
+// it; if it does not, this is the only way on.
 func (b *board) giveUp(g *group, system bool) (Step, bool) {
-	if len(g.where(in(removing))) > 0 {
+	if len(g.where(in(removing))) > 0 || !g.quorate() {
 		return Step{}, false
 	}
 	for _, m := range g.where(in(adding, catchingUp, promoting)) {
@@ -103,9 +105,7 @@ func (b *board) replaceVoter(g *group) (Step, bool) {
 	if gone[0].node.Alive {
 		return b.promote(g, ready[0], fmt.Sprintf("it is to replace the one on %s, which still helps until then", gone[0].node.name()))
 	}
-	if !g.quorateWithout(gone[0]) {
-		return Step{}, false
-	}
+	// Without a dead voter the living are a quorum if they are one with it.
 	return b.remove(g, gone[0], fmt.Sprintf("%s, and its replacement on %s has caught up", whyLost(gone[0].node), ready[0].node.name())), true
 }
 
@@ -126,9 +126,9 @@ func (b *board) shrink(g *group) (Step, bool) {
 	if len(voters)+len(ready) <= b.wanted || len(voters) < b.wanted {
 		return Step{}, false
 	}
-	m := b.leaving(append(ready, voters...))
+	m := g.leaving(append(ready, voters...))
 	if len(voters) > b.wanted {
-		m = b.leaving(voters)
+		m = g.leaving(voters)
 	}
 	if m.GetState() == caughtUp {
 		return b.remove(g, m, "the shard has replicas enough"), true
