@@ -11,25 +11,30 @@ import (
 	"github.com/flotillakv/flotilla/shards"
 )
 
-// serve does what a shard needs next.
-func (a *Agent) serve(ctx context.Context, id shards.ShardID) error {
+// serve does what a shard needs next, and tells whether there was anything.
+func (a *Agent) serve(ctx context.Context, id shards.ShardID) (acted bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, actTimeout)
 	defer cancel()
 	placed, err := a.placements.Placement(ctx, id) // A1
 	if err != nil {
-		return err
+		return false, err
 	}
 	here := a.status(id)
-	if act := a.outlook().next(id, placed, localOf(here)); act.verb != "" {
-		if err := a.do(ctx, act, placed); err != nil {
-			return fmt.Errorf("%s replica %d of shard %d: %w", act.verb, act.replica, id, err)
-		}
-		return nil
+	act := a.outlook().next(id, placed, localOf(here))
+	switch act.verb {
+	case "":
+	case verbTransfer:
+		acted, err = a.transfer(ctx, act)
+	default:
+		acted, err = true, a.do(ctx, act, placed)
 	}
-	if a.comparable(id, here) {
-		return a.compare(ctx, id, here)
+	if err != nil {
+		return false, fmt.Errorf("%s replica %d of shard %d: %w", act.verb, act.replica, id, err)
 	}
-	return nil
+	if !acted && a.comparable(id, here) {
+		return true, a.compare(ctx, id, here)
+	}
+	return acted, nil
 }
 
 // status is this node's replica of a shard.
@@ -72,8 +77,6 @@ func (a *Agent) do(ctx context.Context, act action, placed *internalv1.Placement
 			return err
 		}
 		return a.strike(ctx, act)
-	case verbTransfer:
-		return a.transfer(ctx, act)
 	default:
 		return fmt.Errorf("%q is no action", act.verb)
 	}
@@ -101,16 +104,32 @@ func (a *Agent) start(ctx context.Context, act action, placed *internalv1.Placem
 }
 
 // transfer hands leadership over, unless as many hand-overs are on their way as
-// may be.
-func (a *Agent) transfer(ctx context.Context, act action) error {
+// may be: then it is looked at again soon.
+func (a *Agent) transfer(ctx context.Context, act action) (acted bool, err error) {
+	a.mu.Lock()
+	w := a.work(act.shard)
+	wait := time.Until(w.handOverAt)
+	a.mu.Unlock()
+	if wait > 0 {
+		return false, nil
+	}
 	select {
 	case a.transfers <- struct{}{}:
 		defer func() { <-a.transfers }()
 	default:
-		return nil // it is looked at again soon
+		return false, nil
 	}
-	a.log.Info("leadership is handed over", "shard_id", uint64(act.shard), "replica_id", act.replica, "node", act.node)
-	return a.host.TransferLeader(ctx, act.shard, act.replica)
+	err = a.host.TransferLeader(ctx, act.shard, act.replica)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		w.handOverAt = time.Now().Add(min(handOverMin<<min(w.handOvers, 10), handOverMax))
+		w.handOvers++
+		return false, err
+	}
+	w.handOvers = 0
+	a.log.Info("leadership was handed over", "shard_id", uint64(act.shard), "replica_id", act.replica, "node", act.node)
+	return true, nil
 }
 
 // note moves a replica's record from one state to the next, unless somebody else

@@ -17,7 +17,10 @@ import (
 const (
 	// agentEvery is how often it looks by itself: no record changes when the
 	// leader of a shard does.
-	agentEvery = 500 * time.Millisecond
+	agentEvery = 250 * time.Millisecond
+	// agentIdle is what it waits after it found nothing to do, though the
+	// directory had said so: that may be old, for as long as its watch hangs.
+	agentIdle = 100 * time.Millisecond
 	// workersMax bounds the shards that it does something for at a time, and
 	// transfersMax those whose leadership it hands over: a shard takes no
 	// writes meanwhile.
@@ -29,6 +32,10 @@ const (
 	// What it waits after a failure, at first and at most.
 	retryMin = 100 * time.Millisecond
 	retryMax = 5 * time.Second
+	// handOverMin and handOverMax are what it waits after a hand-over that
+	// failed: each keeps the shard's writers waiting.
+	handOverMin = 10 * time.Second
+	handOverMax = 5 * time.Minute
 	// reconcileEvery is how often it looks for members of the groups it leads
 	// that no record knows.
 	reconcileEvery = time.Minute
@@ -83,6 +90,10 @@ type work struct {
 	busy     bool
 	failures int
 	retryAt  time.Time
+	// handOvers counts those that failed in a row, and the next is not tried
+	// before handOverAt.
+	handOvers  int
+	handOverAt time.Time
 	// term is the Raft term in which the group was compared with the record last,
 	// at checked.
 	term    uint64
@@ -181,20 +192,26 @@ func (a *Agent) begin(ctx context.Context, id shards.ShardID) {
 		return
 	}
 	w.busy = true
-	a.workers.Go(func() { a.end(id, a.serve(ctx, id)) })
+	a.workers.Go(func() {
+		acted, err := a.serve(ctx, id)
+		a.end(id, acted, err)
+	})
 }
 
 // end notes how a worker ended.
-func (a *Agent) end(id shards.ShardID, err error) {
+func (a *Agent) end(id shards.ShardID, acted bool, err error) {
 	a.mu.Lock()
 	w := a.work(id)
 	w.busy = false
-	if err == nil {
-		w.failures, w.retryAt = 0, time.Time{}
-	} else {
+	switch {
+	case err != nil:
 		wait := min(retryMin<<min(w.failures, 10), retryMax)
 		w.failures++
 		w.retryAt = time.Now().Add(wait/2 + rand.N(wait)) //nolint:gosec // chance, not secrecy
+	case acted:
+		w.failures, w.retryAt = 0, time.Time{}
+	default:
+		w.failures, w.retryAt = 0, time.Now().Add(agentIdle)
 	}
 	failures := w.failures
 	a.mu.Unlock()

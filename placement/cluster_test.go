@@ -180,13 +180,21 @@ func (n *testNode) kill() {
 func (c *cluster) bootstrap(data ...shards.ShardID) *testNode {
 	c.t.Helper()
 	n := c.open(nodeID(1), "n1", "", nil)
-	require.NoError(c.t, n.host.StartReplica(shards.ReplicaSpec{Shard: shards.SystemShard, Replica: 1, First: true}))
-	require.NoError(c.t, n.host.WaitReady(c.ctx()))
-	require.NoError(c.t, n.catalog.EnsureCluster(c.ctx(), catalog.Bootstrap{
-		ClusterID: clusterID, NodeID: n.id, Node: n.record(), DataShards: data,
-	}))
+	require.NoError(c.t, startSystem(c, n, data...))
 	n.run()
 	return n
+}
+
+// startSystem starts the system shard on the first node, and writes the records of
+// a new cluster.
+func startSystem(c *cluster, n *testNode, data ...shards.ShardID) error {
+	if err := n.host.StartReplica(shards.ReplicaSpec{Shard: shards.SystemShard, Replica: 1, First: true}); err != nil {
+		return err
+	}
+	if err := n.host.WaitReady(c.ctx()); err != nil {
+		return err
+	}
+	return n.catalog.EnsureCluster(c.ctx(), catalog.Bootstrap{ClusterID: clusterID, NodeID: n.id, Node: n.record(), DataShards: data})
 }
 
 // join starts a node that joins by way of another.

@@ -32,6 +32,7 @@ import (
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		t.Helper()
 		s := &scenario{t: t}
 		datadriven.RunTest(t, path, s.run)
 	})

@@ -1,0 +1,190 @@
+package placement_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/flotillakv/flotilla/placement"
+	"github.com/flotillakv/flotilla/placement/catalog"
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+)
+
+const removed = internalv1.NodeState_NODE_STATE_REMOVED
+
+// doors answers at peer addresses.
+type doors map[string]*internalv1.HelloResponse
+
+func (d doors) hello(_ context.Context, address string, _ *internalv1.HelloRequest) (*internalv1.HelloResponse, error) {
+	if answer, ok := d[address]; ok {
+		return answer, nil
+	}
+	return nil, errors.New("nobody answers")
+}
+
+// joiners is a cluster of one node, without the parts that would change its
+// records, and who is where.
+type joiners struct {
+	t       *testing.T
+	catalog *catalog.Catalog
+	doors   doors
+	service *placement.Membership
+}
+
+func newJoiners(t *testing.T) *joiners {
+	t.Helper()
+	c := newCluster(t)
+	n := c.open(nodeID(1), "n1", "", nil)
+	require.NoError(t, startSystem(c, n))
+	j := &joiners{t: t, catalog: n.catalog, doors: doors{}}
+	self := placement.Self{ClusterID: clusterID, NodeID: n.id, BootID: n.boot}
+	j.service = placement.NewMembership(self, n.catalog, n.directory, j.doors.hello, time.Now, c.log)
+	j.doors["n1:1"] = &internalv1.HelloResponse{NodeId: n.id, BootId: n.boot}
+	return j
+}
+
+// joining is a request with one process's boot id.
+func joining(id, name, boot string) *internalv1.JoinRequest {
+	return &internalv1.JoinRequest{ClusterId: clusterID, NodeId: id, Node: &internalv1.NodeRecord{
+		Name: name, PeerAddress: name + ":1", RaftAddress: name + ":2", Hosts: true, Level: 1, BootId: boot,
+	}}
+}
+
+// join joins, and from then on answers at its address.
+func (j *joiners) join(req *internalv1.JoinRequest) *internalv1.Directory {
+	j.t.Helper()
+	response, err := j.service.Join(j.t.Context(), req)
+	require.NoError(j.t, err)
+	j.doors[req.GetNode().GetPeerAddress()] = &internalv1.HelloResponse{NodeId: req.GetNodeId(), BootId: req.GetNode().GetBootId()}
+	return response.GetDirectory()
+}
+
+func (j *joiners) refused(req *internalv1.JoinRequest, code codes.Code, says string) {
+	j.t.Helper()
+	before, err := j.catalog.Records(j.t.Context())
+	require.NoError(j.t, err)
+	_, err = j.service.Join(j.t.Context(), req)
+	require.Equal(j.t, code, status.Code(err), "%v", err)
+	require.ErrorContains(j.t, err, says)
+	after, err := j.catalog.Records(j.t.Context())
+	require.NoError(j.t, err)
+	require.True(j.t, proto.Equal(before.Directory, after.Directory), "a refusal changes nothing")
+}
+
+func TestJoin(t *testing.T) {
+	t.Parallel()
+	j := newJoiners(t)
+	d := j.join(joining("b", "n2", "boot-b"))
+	node := d.GetNodes()["b"]
+	require.Equal(t, internalv1.NodeState_NODE_STATE_ACTIVE, node.GetState())
+	require.NotZero(t, node.GetJoinTimeMs())
+	require.Equal(t, "n2:1", node.GetPeerAddress())
+	require.Len(t, d.GetPlacements(), 1)
+	require.Equal(t, clusterID, d.GetCluster().GetClusterId())
+
+	again := j.join(joining("b", "n2", "boot-b"))
+	require.True(t, proto.Equal(d, again), "to ask again changes nothing")
+
+	require.NoError(t, j.catalog.Drain(t.Context(), "b"))
+	delete(j.doors, "n2:1")
+	restart := joining("b", "n2", "boot-b2")
+	restart.Node.PeerAddress, restart.Node.Version = "moved:1", "v2"
+	d = j.join(restart)
+	require.Equal(t, internalv1.NodeState_NODE_STATE_ACTIVE, d.GetNodes()["b"].GetState(), "it has started, so it does not drain any more")
+	require.Equal(t, "moved:1", d.GetNodes()["b"].GetPeerAddress())
+	require.Equal(t, "boot-b2", d.GetNodes()["b"].GetBootId())
+	require.Equal(t, node.GetJoinTimeMs(), d.GetNodes()["b"].GetJoinTimeMs())
+
+	hello, err := j.service.Hello(t.Context(), &internalv1.HelloRequest{})
+	require.NoError(t, err)
+	require.Equal(t, clusterID, hello.GetClusterId())
+	require.Equal(t, nodeID(1), hello.GetNodeId())
+	require.InDelta(t, time.Now().UnixMicro(), hello.GetTimeUs(), 1e7)
+}
+
+func TestJoinIsRefused(t *testing.T) {
+	t.Parallel()
+	j := newJoiners(t)
+	j.join(joining("b", "n2", "boot-b"))
+
+	foreign := joining("c", "n3", "boot-c")
+	foreign.ClusterId = "another"
+	j.refused(foreign, codes.FailedPrecondition, "use an empty directory")
+	old := joining("c", "n3", "boot-c")
+	old.Node.Level, old.Node.Version = 0, "v0"
+	j.refused(old, codes.FailedPrecondition, "upgrade the node")
+	j.refused(joining("c", "n2", "boot-c"), codes.FailedPrecondition, "choose another name")
+	j.refused(joining("b", "n2", "copy"), codes.FailedPrecondition, "was copied")
+
+	for field, req := range map[string]*internalv1.JoinRequest{
+		"node_id":      joining("", "n3", "boot"),
+		"a slash":      joining("c/d", "n3", "boot"),
+		"name":         {ClusterId: clusterID, NodeId: "c", Node: &internalv1.NodeRecord{BootId: "b", PeerAddress: "a:1"}},
+		"boot_id":      joining("c", "n3", ""),
+		"peer_address": {ClusterId: clusterID, NodeId: "c", Node: &internalv1.NodeRecord{BootId: "b", Name: "c"}},
+		"raft_address": {ClusterId: clusterID, NodeId: "c", Node: &internalv1.NodeRecord{BootId: "b", Name: "c", PeerAddress: "a:1", Hosts: true}},
+	} {
+		j.refused(req, codes.InvalidArgument, field)
+	}
+	long := joining("c", "n3", "boot")
+	long.Node.ApiUrl = string(make([]byte, 513))
+	j.refused(long, codes.InvalidArgument, "api_url has 513 bytes")
+}
+
+// Who comes under the name of a node that is dead, or with its disk wiped, takes its
+// place. The earlier one may never come back.
+func TestJoinInPlaceOfAnother(t *testing.T) {
+	t.Parallel()
+	j := newJoiners(t)
+	j.join(joining("b", "n2", "boot-b"))
+	lease, err := j.catalog.GrantLiveLease(t.Context(), 10*time.Second)
+	require.NoError(t, err)
+	require.NoError(t, j.catalog.ShowLive(t.Context(), "b", "boot-b", lease))
+
+	// It answers nowhere, but its sign of life is fresh.
+	moved := joining("c", "n2", "boot-c")
+	moved.Node.PeerAddress = "moved:1"
+	delete(j.doors, "n2:1")
+	j.refused(moved, codes.Unavailable, "signs of life")
+	// The one that comes is at its address: it was started again.
+	j.doors["n2:1"] = &internalv1.HelloResponse{BootId: "boot-c"}
+	d := j.join(joining("c", "n2", "boot-c"))
+	require.Equal(t, removed, d.GetNodes()["b"].GetState())
+	require.NotZero(t, d.GetNodes()["b"].GetDeadSinceMs())
+	require.Equal(t, internalv1.NodeState_NODE_STATE_ACTIVE, d.GetNodes()["c"].GetState())
+	j.refused(joining("b", "n2", "boot-b3"), codes.FailedPrecondition, "start with an empty data directory")
+	// And dead, without a sign of life.
+	delete(j.doors, "n2:1")
+	moved.NodeId, moved.Node.BootId = "d", "boot-d"
+	d = j.join(moved)
+	require.Equal(t, removed, d.GetNodes()["c"].GetState())
+}
+
+// Two that come at once under one name do not both get it.
+func TestJoinAtOnce(t *testing.T) {
+	t.Parallel()
+	j := newJoiners(t)
+	errs := make(chan error)
+	for _, id := range []string{"b", "c"} {
+		go func() {
+			req := joining(id, "twin", "boot-"+id)
+			req.Node.PeerAddress = id + ":1"
+			_, err := j.service.Join(t.Context(), req)
+			errs <- err
+		}()
+	}
+	require.NoError(t, errors.Join(<-errs, <-errs), "nobody answers yet, so the second takes the first one's place")
+	records, err := j.catalog.Records(t.Context())
+	require.NoError(t, err)
+	states := map[internalv1.NodeState]int{}
+	for _, id := range []string{"b", "c"} {
+		states[records.Directory.GetNodes()[id].GetState()]++
+	}
+	require.Equal(t, map[internalv1.NodeState]int{internalv1.NodeState_NODE_STATE_ACTIVE: 1, removed: 1}, states)
+}
