@@ -10,11 +10,6 @@ import (
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 )
 
-// missedMax is for how long a node's sign of life may be missing until the node is
-// held for dead: one that has just joined, or the loss of the system shard for
-// longer than the signs last, is none.
-const missedMax = 5 * time.Second
-
 // sightings are what one loop has seen of the nodes in one term.
 type sightings struct {
 	term  uint64
@@ -25,7 +20,7 @@ type sighting struct {
 	// seen is when the node's sign of life was last there, or when the node was
 	// first heard of.
 	seen time.Time
-	// aliveSince is since when it is held for alive.
+	// aliveSince is since when it was not noted as dead.
 	aliveSince time.Time
 }
 
@@ -43,7 +38,7 @@ func (s *sightings) view(records *catalog.Records, now time.Time) plan.View {
 			s.nodes[id] = newSighting(node, first, now)
 		}
 		alive, since := s.nodes[id].look(node, shown, now)
-		v.Nodes = append(v.Nodes, plan.Node{ID: id, Record: node, Alive: alive, AliveSince: since})
+		v.Nodes = append(v.Nodes, plan.Node{ID: id, Record: node, Alive: alive, Since: since})
 	}
 	for id, placed := range d.GetPlacements() {
 		v.Shards = append(v.Shards, plan.Shard{ID: id, Record: placed})
@@ -64,22 +59,18 @@ func newSighting(node *internalv1.NodeRecord, first bool, now time.Time) *sighti
 	return s
 }
 
-// look notes whether a node shows its sign of life, and tells whether it is held
-// for alive, and since when.
+// look notes whether a node shows its sign of life, and tells since when it does, or
+// does not.
 func (s *sighting) look(node *internalv1.NodeRecord, shown bool, now time.Time) (alive bool, since time.Time) {
 	dead := node.GetDeadSinceMs() != 0
 	switch {
 	case dead && node.GetState() == internalv1.NodeState_NODE_STATE_REMOVED:
-		return false, time.Time{} // another has taken its place
-	case shown && dead: // it is back
-		s.seen, s.aliveSince = now, now
-		return true, now
-	case shown:
-		s.seen = now
-		return true, s.aliveSince
-	case dead:
-		return false, time.Time{}
-	default:
-		return now.Sub(s.seen) < missedMax, s.aliveSince
+		return false, s.seen // another has taken its place
+	case !shown:
+		return false, s.seen
+	case dead: // it is back
+		s.aliveSince = now
 	}
+	s.seen = now
+	return true, s.aliveSince
 }

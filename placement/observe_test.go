@@ -11,9 +11,8 @@ import (
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 )
 
-// A missing sign of life means death only after a while: the loop may have begun
-// just now, the node too, or the system shard may have been away. Who comes back has
-// been alive from that moment on.
+// Since when a node shows signs of life, or does not, as far as a loop can know that
+// has just begun. Who comes back has been alive from that moment on.
 func TestSightings(t *testing.T) {
 	t.Parallel()
 	start := time.UnixMilli(1_000_000)
@@ -39,25 +38,27 @@ func TestSightings(t *testing.T) {
 	}
 
 	v := look(0)
-	require.True(t, v["old"].Alive, "the loop before held it for alive")
-	require.Equal(t, time.UnixMilli(5), v["old"].AliveSince, "for as long as it was there")
+	require.False(t, v["old"].Alive)
+	require.Equal(t, at(0), v["old"].Since, "it is not known since when")
 	require.False(t, v["dead"].Alive)
-	require.True(t, look(4)["old"].Alive)
-	require.False(t, look(5)["old"].Alive)
 
 	v = look(6, "old", "dead")
 	require.True(t, v["old"].Alive)
-	require.Equal(t, time.UnixMilli(5), v["old"].AliveSince, "its death was never noted")
+	require.Equal(t, time.UnixMilli(5), v["old"].Since, "its death was never noted")
 	require.True(t, v["dead"].Alive)
-	require.Equal(t, at(6), v["dead"].AliveSince)
+	require.Equal(t, at(6), v["dead"].Since)
 
 	nodes["dead"].DeadSinceMs = 0
 	nodes["new"] = &internalv1.NodeRecord{JoinTimeMs: 5}
 	v = look(7, "old", "dead")
-	require.Equal(t, at(6), v["dead"].AliveSince)
-	require.True(t, v["new"].Alive, "it has joined and shows itself in a moment")
-	require.Equal(t, at(7), v["new"].AliveSince)
-	require.False(t, look(12, "old", "dead")["new"].Alive)
+	require.Equal(t, at(6), v["dead"].Since)
+	require.False(t, v["new"].Alive, "it shows itself in a moment")
+	require.Equal(t, at(7), v["new"].Since)
+	v = look(9, "new", "dead")
+	require.True(t, v["new"].Alive)
+	require.Equal(t, at(7), v["new"].Since)
+	require.False(t, v["old"].Alive)
+	require.Equal(t, at(7), v["old"].Since, "then it was seen last")
 
 	nodes["old"].DeadSinceMs, nodes["old"].State = 9, internalv1.NodeState_NODE_STATE_REMOVED
 	require.False(t, look(13, "old")["old"].Alive, "another has its place, so it is dead")

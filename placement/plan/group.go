@@ -59,9 +59,10 @@ func (g *group) quorateWith(m member) bool {
 	return isQuorum(len(g.where(in(voter), alive))+one(m.node.Alive), len(g.where(in(voter)))+1)
 }
 
-// quorateWithout tells it of the group without a voter.
-func (g *group) quorateWithout(m member) bool {
-	return isQuorum(len(g.where(in(voter), alive))-one(m.node.Alive), len(g.where(in(voter)))-1)
+// complete tells whether all voters are alive. Then one can go: those that stay are
+// a quorum without it. So they are without a dead one, if they are with it.
+func (g *group) complete() bool {
+	return len(g.where(in(voter), alive)) == len(g.where(in(voter)))
 }
 
 // isQuorum tells whether some of all voters are more than half.

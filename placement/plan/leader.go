@@ -70,16 +70,17 @@ func (b *board) leaderStep(g *group) (Step, bool) {
 	return Step{Kind: KindLead, Shard: g.shard, Node: best.node.ID, Name: best.node.name(), Reason: why}, true
 }
 
-// mayLead tells whether a replica's node is fit to lead.
+// mayLead tells whether a replica's node is fit to lead. A sign of life that is
+// missing for a moment does not change that.
 func mayLead(m member) bool {
-	return m.node.Alive && !m.node.lost && m.node.Record.GetState() == active
+	return !m.node.dead() && !m.node.lost && m.node.Record.GetState() == active
 }
 
 // bestLeader is the voter whose node leads the fewest shards, among those that
 // have been alive for a while.
 func (b *board) bestLeader(g *group) (best member, ok bool) {
-	for _, m := range g.where(in(voter), mayLead) {
-		settled := b.view.Now.Sub(m.node.AliveSince) >= b.policy.LeadAfter
+	for _, m := range g.where(in(voter), mayLead, alive) {
+		settled := b.view.Now.Sub(m.node.Since) >= b.policy.LeadAfter
 		if settled && (!ok || m.node.leads < best.node.leads) {
 			best, ok = m, true
 		}

@@ -40,10 +40,10 @@ type model struct {
 }
 
 type modelNode struct {
-	record     *internalv1.NodeRecord
-	alive      bool
-	aliveSince time.Time
-	gone       bool // its disk is: it never comes back
+	record *internalv1.NodeRecord
+	alive  bool
+	since  time.Time
+	gone   bool // its disk is: it never comes back
 }
 
 type modelShard struct {
@@ -82,7 +82,7 @@ func (m *model) join(name string) {
 			Name: name, Zone: fmt.Sprintf("z%d", rapid.IntRange(0, 3).Draw(m.t, "zone")), Hosts: true,
 			Level: uint32(rapid.IntRange(int(m.level), 3).Draw(m.t, "level")), State: active,
 		},
-		alive: true, aliveSince: m.now,
+		alive: true, since: m.now,
 	}
 }
 
@@ -129,7 +129,7 @@ func (m *model) view() plan.View {
 	v := plan.View{Now: m.now, Replication: m.wanted, Level: m.level}
 	for _, id := range m.ids() {
 		n := m.nodes[id]
-		v.Nodes = append(v.Nodes, plan.Node{ID: id, Record: n.record, Alive: n.alive, AliveSince: n.aliveSince})
+		v.Nodes = append(v.Nodes, plan.Node{ID: id, Record: n.record, Alive: n.alive, Since: n.since})
 	}
 	for _, id := range slices.Sorted(maps.Keys(m.shards)) {
 		v.Shards = append(v.Shards, plan.Shard{ID: id, Record: m.shards[id].record})

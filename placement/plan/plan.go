@@ -35,10 +35,10 @@ func (b *board) nodeSteps() []Step {
 	for _, n := range b.sorted {
 		noted := n.Record.GetDeadSinceMs() != 0
 		switch {
-		case n.Record.GetState() == removed || n.Alive != noted:
-		case n.Alive:
+		case n.Record.GetState() == removed:
+		case n.Alive && noted:
 			steps = append(steps, Step{Kind: KindAlive, Node: n.ID, Name: n.name(), Reason: "it shows signs of life again"})
-		default:
+		case !n.Alive && !noted && b.view.Now.Sub(n.Since) >= b.policy.DeadAfter:
 			steps = append(steps, Step{Kind: KindDead, Node: n.ID, Name: n.name(), Reason: "its lease has ended"})
 		}
 	}

@@ -41,13 +41,13 @@ func TestPlanUnderRandomEvents(t *testing.T) {
 
 func (m *model) die() {
 	if n := m.pick("dies", func(n *modelNode) bool { return n.alive }); n != nil {
-		n.alive = false
+		n.alive, n.since = false, m.now
 	}
 }
 
 func (m *model) comeBack() {
 	if n := m.pick("is back", func(n *modelNode) bool { return !n.alive && !n.gone }); n != nil {
-		n.alive, n.aliveSince = true, m.now
+		n.alive, n.since = true, m.now
 	}
 }
 

@@ -59,7 +59,7 @@ func (b *board) giveUp(g *group, system bool) (Step, bool) {
 		switch {
 		case m.node.lost:
 			return b.remove(g, m, whyLost(m.node)), true
-		case m.GetState() != promoting && !m.node.Alive && b.candidate(g, system) != nil:
+		case m.GetState() != promoting && m.node.dead() && b.candidate(g, system) != nil:
 			return b.remove(g, m, "its node died before it caught up, and another node can take it"), true
 		}
 	}
@@ -67,7 +67,8 @@ func (b *board) giveUp(g *group, system bool) (Step, bool) {
 }
 
 // dropLost removes replicas of lost nodes that are not needed, or only in the
-// way: an even number of voters survives no more failures than one less.
+// way: an even number of voters survives no more failures than one less. One that
+// still works goes only while all others do, too.
 func (b *board) dropLost(g *group) (Step, bool) {
 	if list := g.where(in(caughtUp), lost); len(list) > 0 {
 		return b.remove(g, list[0], whyLost(list[0].node)), true
@@ -76,12 +77,11 @@ func (b *board) dropLost(g *group) (Step, bool) {
 	if len(voters)%2 == 1 && len(g.where(in(voter), notLost)) < b.wanted {
 		return Step{}, false
 	}
-	for _, m := range deadFirst(g.where(in(voter), lost)) {
-		if g.quorateWithout(m) {
-			return b.remove(g, m, whyLost(m.node)), true
-		}
+	gone := deadFirst(g.where(in(voter), lost))
+	if len(gone) == 0 || gone[0].node.Alive && !g.complete() {
+		return Step{}, false
 	}
-	return Step{}, false
+	return b.remove(g, gone[0], whyLost(gone[0].node)), true
 }
 
 // makeOdd promotes a replica if the number of voters is even: both halves of a
@@ -120,7 +120,8 @@ func (b *board) grow(g *group) (Step, bool) {
 }
 
 // shrink removes what is too much: of a shard that has enough voters without it,
-// the replica that its leaving leaves best spread.
+// the replica whose leaving leaves the others best. A voter that works goes only
+// while all others do, too.
 func (b *board) shrink(g *group) (Step, bool) {
 	voters, ready := g.where(in(voter), notLost), g.where(in(caughtUp), notLost)
 	if len(voters)+len(ready) <= b.wanted || len(voters) < b.wanted {
@@ -130,16 +131,17 @@ func (b *board) shrink(g *group) (Step, bool) {
 	if len(voters) > b.wanted {
 		m = g.leaving(voters)
 	}
-	if m.GetState() == caughtUp {
+	ready = g.where(in(caughtUp), alive)
+	switch {
+	case m.GetState() == caughtUp:
 		return b.remove(g, m, "the shard has replicas enough"), true
-	}
-	if len(voters) > b.wanted {
-		if !g.quorateWithout(m) {
-			return Step{}, false
-		}
+	case m.node.dead() && (len(voters) > b.wanted || len(ready) > 0):
+		return b.remove(g, m, "its node is dead, and the shard has others enough"), true
+	case !g.complete():
+		return Step{}, false
+	case len(voters) > b.wanted:
 		return b.remove(g, m, "the shard has voters enough without it"), true
-	}
-	if ready = g.where(in(caughtUp), alive); len(ready) == 0 {
+	case len(ready) == 0:
 		return Step{}, false
 	}
 	return b.promote(g, ready[0], fmt.Sprintf("it is to replace the one on %s, which has more to bear", m.node.name()))

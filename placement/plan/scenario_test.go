@@ -19,7 +19,7 @@ import (
 // TestScenarios runs the scenarios in testdata. Their commands:
 //
 //	cluster [replication=3] [level=1]   begins anew
-//	  node NAME [zone=Z] [level=N] [dead=DURATION] [alive=DURATION] [state=draining|removed]
+//	  node NAME [zone=Z] [level=N] [dead|missing|alive=DURATION] [state=draining|removed]
 //	  shard ID NODE=STATE ... [leader=NODE]
 //	node NAME ...                       adds or changes nodes, one a line
 //	wait DURATION                       lets time pass
@@ -27,8 +27,9 @@ import (
 //	take                                takes them, and shows what that makes of the shards
 //	run                                 takes steps, with all agents doing their work, until nothing is left to do
 //
-// Of dead=10s the node has been dead for so long; of alive=10s it has been alive for
-// so long, and without it for an hour.
+// With dead=10s the node has been noted as dead for so long; with missing=10s it has
+// shown no sign of life for so long, and that is not noted; with alive=10s it has been
+// alive for so long, and without any of them for an hour.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
@@ -155,7 +156,7 @@ func (s *scenario) node(args []datadriven.CmdArg) {
 	if !ok {
 		n = &modelNode{
 			record: &internalv1.NodeRecord{Name: name, Hosts: true, Level: 1, State: active},
-			alive:  true, aliveSince: s.m.now.Add(-time.Hour),
+			alive:  true, since: s.m.now.Add(-time.Hour),
 		}
 		s.m.nodes[name] = n
 	}
@@ -173,12 +174,12 @@ func (s *scenario) node(args []datadriven.CmdArg) {
 		case "hosts":
 			n.record.Hosts = value == "true"
 		case "dead":
-			n.alive = false
-			if since := s.m.now.Add(-duration(s.t, value)); since != s.m.now {
-				n.record.DeadSinceMs = uint64(since.UnixMilli())
-			}
+			n.alive, n.since = false, s.m.now.Add(-duration(s.t, value))
+			n.record.DeadSinceMs = uint64(n.since.UnixMilli())
+		case "missing":
+			n.alive, n.since = false, s.m.now.Add(-duration(s.t, value))
 		case "alive":
-			n.alive, n.aliveSince = true, s.m.now.Add(-duration(s.t, value))
+			n.alive, n.since = true, s.m.now.Add(-duration(s.t, value))
 		default:
 			require.Fail(s.t, "unknown argument", arg.Key)
 		}

@@ -42,12 +42,13 @@ func inZone(g *group, n *node) int {
 }
 
 // leaving is the one of several replicas of a shard whose leaving leaves them
-// best spread: from the zone that has the most of them, and the node that has the
+// best: one on a dead node, else from the zone that has the most of them, and the node that has the
 // most of any. Of several one that does not lead, and the youngest.
 func (g *group) leaving(list []member) member {
 	follows := func(m member) int { return one(m.node.ID != g.record.GetLeaderNodeId()) }
 	return slices.MaxFunc(list, func(x, y member) int {
 		return cmp.Or(
+			cmp.Compare(one(x.node.dead()), one(y.node.dead())),
 			cmp.Compare(sharing(list, x.node), sharing(list, y.node)),
 			cmp.Compare(x.node.replicas, y.node.replicas),
 			cmp.Compare(follows(x), follows(y)),

@@ -29,10 +29,10 @@ type Node struct {
 	ID string
 	// Record is what the catalog says of it.
 	Record *internalv1.NodeRecord
-	// Alive tells that it shows signs of life.
+	// Alive tells that it shows signs of life at this moment.
 	Alive bool
-	// AliveSince is since when it is known to, at least.
-	AliveSince time.Time
+	// Since is since when it does, or does not, as far as is known.
+	Since time.Time
 }
 
 // Shard is one shard of a view.
@@ -44,6 +44,10 @@ type Shard struct {
 
 // Policy is how much is done at once, and how soon.
 type Policy struct {
+	// DeadAfter is for how long a node must show no sign of life until it is noted
+	// as dead: one that has just joined, or could not renew its sign because the
+	// system shard was away, is not. Default 5 s.
+	DeadAfter time.Duration
 	// ReplaceAfter is for how long a node must be dead until its replicas are
 	// replaced. Default 5 min.
 	ReplaceAfter time.Duration
@@ -60,6 +64,7 @@ type Policy struct {
 
 // WithDefaults returns the policy with defaults in place of zeros.
 func (p Policy) WithDefaults() Policy {
+	p.DeadAfter = cmp.Or(p.DeadAfter, 5*time.Second)
 	p.ReplaceAfter = cmp.Or(p.ReplaceAfter, 5*time.Minute)
 	p.LeadAfter = cmp.Or(p.LeadAfter, 10*time.Second)
 	p.ComingMax = cmp.Or(p.ComingMax, 4)
@@ -133,6 +138,9 @@ func (b *board) lost(n Node) bool {
 	}
 	return n.Record.GetState() == removed || !n.Record.GetHosts() || deadFor >= b.policy.ReplaceAfter
 }
+
+// dead tells whether a node is noted as dead, and has not come back.
+func (n *node) dead() bool { return !n.Alive && n.Record.GetDeadSinceMs() != 0 }
 
 // node is what is known of a node; one without a record is lost.
 func (b *board) node(id string) *node {
