@@ -37,7 +37,8 @@ type Self struct {
 	BootID string
 }
 
-// Life keeps the node's sign of life, once the node has joined.
+// Life keeps the node's sign of life, once the node has joined: until then the
+// record of the node names its process before, if there is one at all.
 type Life struct {
 	signs   Signs
 	self    Self
@@ -55,11 +56,12 @@ func NewLife(signs Signs, self Self, onClone func(error), log *slog.Logger) *Lif
 // that the others know at once.
 func (l *Life) Run(ctx context.Context) error {
 	var lease int64 // 0 while there is none
-	failing := false
+	joined, failing := false, false
 	for ctx.Err() == nil {
 		var err error
 		lease, err = l.renew(ctx, lease)
-		if errors.As(err, new(*catalog.ClonedError)) {
+		joined = joined || err == nil
+		if joined && errors.As(err, new(*catalog.ClonedError)) {
 			l.onClone(err)
 			return nil
 		}

@@ -124,9 +124,13 @@ func TestLife(t *testing.T) {
 func TestLifeOfAClone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &signs{}
+		s := &signs{cloned: &catalog.ClonedError{NodeID: "n", BootID: "the process before"}}
 		cloned, stop := startLife(t, s)
 		sleep(t, time.Minute)
+		require.Empty(t, cloned, "it has not joined yet")
+		s.set(nil, nil)
+		sleep(t, time.Minute)
+		require.True(t, s.alive())
 		s.set(nil, &catalog.ClonedError{NodeID: "n", BootID: "other"})
 		require.ErrorAs(t, <-cloned, new(*catalog.ClonedError))
 		stop()

@@ -77,6 +77,11 @@ type Catalog struct {
 	log       *slog.Logger
 	cache     *cache
 	trust     trust
+
+	// watching guards stop, which ends the present watch.
+	watching sync.Mutex
+	stop     context.CancelCauseFunc
+
 	// placing is held while namespaces are placed, so that this node's own
 	// placements do not conflict with each other.
 	placing sync.Mutex
@@ -93,5 +98,6 @@ func New(host Host, directory *Directory, cfg Config, now func() time.Time, log 
 	}
 	c := &Catalog{host: host, directory: directory, now: now, log: log, cache: records}
 	c.trust = trust{freshFor: cfg.FreshFor, now: now}
+	c.stop = func(error) {}
 	return c, nil
 }

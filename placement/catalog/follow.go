@@ -65,8 +65,20 @@ type follower struct {
 	loaded bool
 }
 
-// errEnded says that a watch ended without a word.
-var errEnded = errors.New("the watch ended")
+var (
+	// errEnded says that a watch ended without a word.
+	errEnded = errors.New("the watch ended")
+	// errHangs says that a watch did not show what was committed. The replica that
+	// gave it may be cut off from its group, or not belong to it any more.
+	errHangs = errors.New("the watch does not show what has changed")
+)
+
+// endWatch ends the present watch, which hangs.
+func (c *Catalog) endWatch() {
+	c.watching.Lock()
+	defer c.watching.Unlock()
+	c.stop(errHangs)
+}
 
 // loadDirectory reads the directory as it is.
 func (c *Catalog) loadDirectory(ctx context.Context) error {
@@ -82,13 +94,24 @@ func (c *Catalog) loadDirectory(ctx context.Context) error {
 
 // follow watches the system namespace until the watch ends, and returns why.
 func (f *follower) follow(ctx context.Context) error {
+	watching, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	f.catalog.watching.Lock()
+	f.catalog.stop = stop
+	f.catalog.watching.Unlock()
 	owner := watch.Owner{Tenant: tenancy.SystemTenant, Namespace: tenancy.SystemNamespace}
-	for answer, err := range f.catalog.host.Watch(ctx, shards.SystemShard, owner, watch.Spec{From: f.next}) {
+	for answer, err := range f.catalog.host.Watch(watching, shards.SystemShard, owner, watch.Spec{From: f.next}) {
 		if err == nil {
 			err = f.take(ctx, &answer)
 		}
 		if errors.As(err, new(*mvcc.CompactedError)) {
 			f.next = 0 // what is gone cannot be shown any more
+		}
+		if errors.Is(context.Cause(watching), errHangs) {
+			// The next may be given by the same replica, and hang too. Who acts on
+			// the directory may then be what keeps it from being dropped.
+			f.loaded = false
+			return errHangs
 		}
 		if err != nil {
 			return err

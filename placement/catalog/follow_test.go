@@ -96,6 +96,40 @@ func TestWatchesEnd(t *testing.T) {
 	}
 }
 
+// A watch that hangs keeps neither the directory nor the cache from the truth, and
+// once it does not any more, nothing was missed.
+func TestWatchHangs(t *testing.T) {
+	t.Parallel()
+	node := shardstest.Start(t, prometheus.NewRegistry(), 2)
+	here, there := catalogtest.NewHost(node), catalogtest.NewHost(node)
+	operator := catalogtest.New(t, here, 2)
+	gateway := follow(t, there, catalog.Config{FreshFor: 4 * time.Second})
+	ctx := t.Context()
+	require.NoError(t, operator.CreateTenant(ctx, "t"))
+	createKey(t, operator, "key1")
+	createKey(t, operator, "key2")
+	require.Eventually(t, func() bool { _, err := gateway.APIKey(ctx, "key1"); return err == nil }, waitMax, waitTick)
+	there.SetHang(true)
+	for _, change := range []func(context.Context, string) error{operator.Drain, operator.Activate} {
+		require.NoError(t, change(ctx, catalogtest.NodeID))
+		records, err := operator.Records(ctx)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool {
+			return gateway.directory.Node(catalogtest.NodeID).GetState() == records.Directory.GetNodes()[catalogtest.NodeID].GetState()
+		}, waitMax, waitTick)
+	}
+	require.NoError(t, operator.RevokeAPIKey(ctx, "t", "key1"))
+	require.Eventually(t, func() bool {
+		_, err := gateway.APIKey(ctx, "key1")
+		return errors.Is(err, tenancy.ErrUnauthenticated)
+	}, waitMax, waitTick)
+	there.SetHang(false)
+	require.NoError(t, operator.Drain(ctx, catalogtest.NodeID))
+	require.Eventually(t, func() bool {
+		return gateway.directory.Node(catalogtest.NodeID).GetState() == draining
+	}, waitMax, waitTick)
+}
+
 // compactSystem drops all old revisions of the system namespace.
 func compactSystem(t *testing.T, host catalog.Host) {
 	t.Helper()

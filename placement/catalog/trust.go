@@ -15,6 +15,9 @@ import (
 const (
 	confirmEvery   = time.Second
 	confirmTimeout = 2 * time.Second
+	// hangsAfter is how long the watch may take to show what was committed before
+	// a look. Then another one takes its place.
+	hangsAfter = 1500 * time.Millisecond
 )
 
 // trust is how far the memory of records may be believed.
@@ -87,6 +90,20 @@ func (t *trust) reach(reachable bool) bool {
 	return changed
 }
 
+// hangs tells whether the watch has not shown for too long what it should have.
+// Then it is given as long again.
+func (t *trust) hangs() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.wanted == 0 || t.now().Sub(t.asked) < hangsAfter {
+		return false
+	}
+	// Something newer may be committed by now, so to confirm this moment would be
+	// wrong: the next look says what is wanted.
+	t.wanted = 0
+	return true
+}
+
 // settle needs mu.
 func (t *trust) settle() {
 	if t.wanted != 0 && t.shown >= t.wanted {
@@ -115,6 +132,9 @@ func (c *Catalog) look(ctx context.Context) {
 	response, err := query[*flotillav1.GetResponse](ctx, c, &flotillav1.GetRequest{Key: []byte(clusterKey)})
 	if err == nil {
 		c.trust.looked(at, response.GetRevision())
+		if c.trust.hangs() {
+			c.endWatch()
+		}
 	}
 	if !c.trust.reach(err == nil) || ctx.Err() == context.Canceled {
 		return

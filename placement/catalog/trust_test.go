@@ -34,6 +34,12 @@ func TestTrust(t *testing.T) {
 	tr.showed(9)
 	require.Equal(t, fresh, usable())
 
+	tr.looked(now, 10)
+	require.False(t, tr.hangs())
+	now = now.Add(hangsAfter)
+	require.True(t, tr.hangs())
+	require.False(t, tr.hangs(), "the next watch is given time")
+
 	require.True(t, tr.reach(false))
 	require.False(t, tr.reach(false), "it is no news")
 	require.Equal(t, [4]bool{true, true, true, false}, usable(), "fresh, and nothing newer can be had")

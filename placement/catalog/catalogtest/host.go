@@ -26,6 +26,8 @@ type Host struct {
 	down error
 	// ended is closed to end the watches.
 	ended chan struct{}
+	// hang keeps the answers of watches back.
+	hang bool
 }
 
 // NewHost makes a host over shards.
@@ -45,6 +47,20 @@ func (h *Host) EndWatches() {
 	defer h.mu.Unlock()
 	close(h.ended)
 	h.ended = make(chan struct{})
+}
+
+// SetHang makes watches hang, those that begin too: they show that they have begun,
+// and nothing more.
+func (h *Host) SetHang(hang bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.hang = hang
+}
+
+func (h *Host) hangs() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.hang
 }
 
 func (h *Host) state() (ended <-chan struct{}, down error) {
@@ -85,6 +101,10 @@ func (h *Host) Watch(ctx context.Context, shard shards.ShardID, owner watch.Owne
 			}
 		}()
 		for answer, err := range h.shards.Watch(ctx, shard, owner, spec) {
+			if err == nil && !answer.Created && h.hangs() {
+				<-ctx.Done()
+				err = context.Cause(ctx)
+			}
 			if !yield(answer, err) {
 				return
 			}
