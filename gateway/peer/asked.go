@@ -52,7 +52,7 @@ type asked struct {
 // take longer by itself.
 func (x *exchange) ask(op *internalv1.PeerOperation, deadline time.Time) {
 	queries := op.GetQueries().GetQueries()
-	x.metrics.operations.WithLabelValues("query").Add(float64(len(queries)))
+	x.metrics.queries.Add(float64(len(queries)))
 	a := &asked{
 		id: op.GetId(), deadline: deadline, queries: make([]shards.Query, len(queries)), left: max(1, len(queries)),
 		bytes: proto.Size(op), answerBytesMax: int(min(op.GetQueries().GetAnswerBytesMax(), groupAnswerBytes)),

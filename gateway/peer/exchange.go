@@ -104,7 +104,7 @@ func (x *exchange) receive(stream exchangeStream) (err error) {
 
 // submit hands a command to its shard.
 func (x *exchange) submit(op *internalv1.PeerOperation, deadline time.Time) {
-	x.metrics.operations.WithLabelValues("command").Inc()
+	x.metrics.commands.Inc()
 	id, bytes := op.GetId(), len(op.GetCommand())
 	x.answers.begin(1, bytes)
 	answer := func(r machine.Result) {

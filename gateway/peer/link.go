@@ -222,9 +222,7 @@ func (l *link) open() (*session, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
-		l.down = unreachable(l.node, err)
-		l.retryAt = time.Now().Add(l.pause/2 + rand.N(l.pause)) //nolint:gosec // spreads load, guards nothing
-		l.pause = min(2*l.pause, pauseMax)
+		l.fall(err)
 		return nil, l.down
 	}
 	if l.down != nil {
@@ -235,6 +233,13 @@ func (l *link) open() (*session, error) {
 	l.startSweeping()
 	l.workers.Go(s.receive)
 	return s, nil
+}
+
+// fall notes that the node cannot be reached now. It needs mu.
+func (l *link) fall(cause error) {
+	l.down = unreachable(l.node, cause)
+	l.retryAt = time.Now().Add(l.pause/2 + rand.N(l.pause)) //nolint:gosec // spreads load, guards nothing
+	l.pause = min(2*l.pause, pauseMax)
 }
 
 // begin begins a session on a connection, which is made if need be.

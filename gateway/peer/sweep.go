@@ -59,14 +59,17 @@ func (l *link) sweep() {
 }
 
 // cut drops the connection with all its streams: its node stands still, or what is
-// between does.
+// between does. What waits turns elsewhere.
 func (l *link) cut() {
 	l.cfg.Log.Warn("node is silent: its connection is cut", "node_id", l.node)
 	conn, err := dial(l.cfg, l.node, windowBytes)
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err != nil || l.closed != nil {
-		return // it was made the same way before, so it does not fail
+	if err != nil || l.closed != nil { // it was made the same way before, so it does not fail
+		l.mu.Unlock()
+		if err == nil {
+			_ = conn.Close() // it was never used
+		}
+		return
 	}
 	if l.watchConn != nil {
 		_ = l.watchConn.Close() // its streams end
@@ -78,6 +81,10 @@ func (l *link) cut() {
 	}
 	_ = l.conn.Close() // its streams end
 	l.conn = conn
+	l.fall(errSilent)
+	down := l.down
+	l.mu.Unlock()
+	l.failWaiting(down)
 }
 
 // watching returns the connection for one more stream of watches, which ends with
