@@ -36,6 +36,9 @@ type exchange struct {
 
 // Exchange implements PeerService.
 func (s *Server) Exchange(stream exchangeStream) error {
+	if s.isStopping() {
+		return errStopping
+	}
 	s.metrics.streams.Inc()
 	defer s.metrics.streams.Dec()
 	// The other node waits for it before it writes.

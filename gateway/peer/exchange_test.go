@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -52,14 +53,11 @@ func TestTenantsHaveFairSharesOfTheStream(t *testing.T) {
 	}
 	p.put("quiet", "one")
 	p.host.mu.Unlock()
-	for arrived := 0; ; arrived++ {
+	for range n + 1 {
 		p.host.wait(t, 1)
 		p.host.done(machine.Result{Response: &flotillav1.PutResponse{}})
-		if seen := p.host.seen(); seen[len(seen)-1] == "quiet/one" {
-			require.Less(t, arrived, n/2)
-			return
-		}
 	}
+	require.Less(t, slices.Index(p.host.seen(), "quiet/one"), n/2)
 }
 
 func TestWhatWaitsForANodeIsBounded(t *testing.T) {
@@ -118,8 +116,9 @@ func TestCanceledAndLateCommandsAreNotSent(t *testing.T) {
 func TestOutcomeOfWhatTheEndOfTheStreamLeaves(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, func(pool *peer.PoolConfig, _ *peer.ServerConfig) { pool.InFlightMax = 2 })
-	release := make(chan struct{})
+	asked, release := make(chan struct{}), make(chan struct{})
 	p.host.setQuery(func(ctx context.Context, _ *shards.QueryBatch) error {
+		close(asked)
 		<-release
 		return ctx.Err()
 	})
@@ -129,6 +128,7 @@ func TestOutcomeOfWhatTheEndOfTheStreamLeaves(t *testing.T) {
 		_, err := p.get(t.Context(), "a")
 		read <- err
 	}()
+	<-asked
 	_, sent := p.put("t", "sent")
 	p.host.wait(t, 1)
 	_, waits := p.put("t", "waits") // the query and the command are what may be in flight

@@ -13,8 +13,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
@@ -115,6 +117,19 @@ func (s *Server) Stop(ctx context.Context) {
 	end := context.AfterFunc(ctx, s.grpc.Stop)
 	defer end()
 	s.grpc.GracefulStop()
+}
+
+// errStopping refuses streams: nothing was begun.
+var errStopping = status.Error(codes.Unavailable, "the node is stopping")
+
+// isStopping tells whether Stop was called.
+func (s *Server) isStopping() bool {
+	select {
+	case <-s.stopping:
+		return true
+	default:
+		return false
+	}
 }
 
 // recoverStream keeps a panic of one stream from ending the node.

@@ -31,6 +31,9 @@ type watches struct {
 // Watch implements PeerService. Requests are carried out on a goroutine of their
 // own, answers sent on the RPC's.
 func (s *Server) Watch(stream watchStream) error {
+	if s.isStopping() {
+		return errStopping
+	}
 	s.metrics.watches.Inc()
 	defer s.metrics.watches.Dec()
 	if err := stream.SendHeader(metadata.MD{}); err != nil {

@@ -20,9 +20,9 @@ type leaders struct {
 type hints struct {
 	// leader was named by another node; empty if none was.
 	leader string
-	// denied has refused: what this node's replica believes is not taken while it
-	// believes in that one.
-	denied string
+	// ignored is who this node's replica believed in when somebody who was asked
+	// knew better: it is not taken for as long as it believes in that one.
+	ignored string
 	// stale is until when this node's replica is not asked for what is current: it
 	// was not in time.
 	stale time.Time
@@ -71,7 +71,7 @@ func (r *Router) target(shard shards.ShardID) string {
 	}
 	believed, _ := r.cfg.Local.Leader(shard)
 	known := r.leaders.known(shard)
-	if believed != "" && believed != known.denied {
+	if believed != "" && believed != known.ignored {
 		return believed
 	}
 	if known.leader != "" {
@@ -97,12 +97,19 @@ func (r *Router) refused(shard shards.ShardID, node string, err error) (moved bo
 	if e, ok := errors.AsType[*shards.NotLeaderError](err); ok && e.Node != node {
 		named = e.Node
 	}
+	believed, _ := r.cfg.Local.Leader(shard)
 	turn := slices.Index(r.cfg.Directory.Hosts(shard), node) + 1
 	r.leaders.mu.Lock()
 	h := r.leaders.of(shard)
-	h.leader, h.denied = named, node
+	h.leader = named
 	if named == "" {
 		h.turn = turn
+	}
+	switch {
+	case node == believed, named != "" && named != believed:
+		h.ignored = believed
+	case named == believed:
+		h.ignored = ""
 	}
 	r.leaders.mu.Unlock()
 	next := r.target(shard)
