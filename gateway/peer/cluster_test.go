@@ -307,3 +307,48 @@ func TestWatchOutlivesTheNodeThatServesIt(t *testing.T) {
 	}
 	require.NoError(t, <-seen)
 }
+
+// A watch on this node's replica goes on elsewhere when that is dropped.
+func TestWatchOutlivesItsReplica(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	n1, n2 := c.nodes["00000000-0000-4000-8000-000000000001"], c.nodes["00000000-0000-4000-8000-000000000002"]
+	ctx, cancel := context.WithTimeout(t.Context(), 2*waitMax)
+	defer cancel()
+	const writes = 100
+	began, seen := make(chan struct{}), make(chan error, 1)
+	go func() {
+		next := uint64(2)
+		for a, err := range n2.router.Watch(ctx, shard, watch.Owner{Tenant: "t", Namespace: 7}, watch.Spec{}) {
+			if err != nil {
+				seen <- err
+				return
+			}
+			if a.Created {
+				close(began)
+			}
+			for _, e := range a.Events {
+				if uint64(e.Revision) != next {
+					seen <- fmt.Errorf("revision %d instead of %d", e.Revision, next)
+					return
+				}
+				if next++; next == writes+2 {
+					seen <- nil
+					return
+				}
+			}
+		}
+	}()
+	<-began
+	for i := range writes {
+		if i == writes/2 {
+			require.NoError(t, c.leader().host.RemoveReplica(c.ctx(), shard, 2))
+			require.NoError(t, n2.host.DropReplica(c.ctx(), shard, 2))
+		}
+		_, err := put(ctx, n1.router, fmt.Sprint(i), "")
+		require.NoError(t, err)
+	}
+	require.NoError(t, <-seen)
+	_, err := put(ctx, n2.router, "last", "")
+	require.NoError(t, err, "and so do its writers")
+}

@@ -123,7 +123,8 @@ func (w *watching) receive(rem *remote) {
 			told()
 		}
 		w.resume(moved)
-		if put {
+		// What only answers requests is little, and its caller may have more.
+		if put && slices.ContainsFunc(answers, func(a watch.Answer) bool { return len(a.Events) > 0 }) {
 			err = rem.relay.Taken(w.ctx)
 		}
 		if err != nil {

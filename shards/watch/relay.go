@@ -166,6 +166,10 @@ func (r *Relay) Put(answers []Answer) (put bool) {
 	}
 	if put {
 		r.gave = true
+		select {
+		case <-r.taken: // what was given before does not count
+		default:
+		}
 		s.signal()
 	}
 	return put
