@@ -225,7 +225,7 @@ func TestCallersOutliveTheLeader(t *testing.T) {
 	leader := c.leader()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*waitMax)
 	defer cancel()
-	const writes = 200
+	const writes = 60
 	half := make(chan struct{})
 	var callers sync.WaitGroup
 	for _, n := range c.nodes {

@@ -224,7 +224,7 @@ func TestOrderPerKeyOverRandomRefusals(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {
-			random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test
+			random := rand.New(rand.NewPCG(seed, 1))
 			f := newFleet()
 			a := newAnswering(t, f)
 			ctx := asTenant(t.Context(), tenancy.FullAccess())

@@ -142,7 +142,9 @@ func (s *fakeSource) give(id int64, fragment bool, revisions ...mvcc.Revision) {
 }
 
 // breaks ends the source as the death of its node does.
-func (s *fakeSource) breaks() { s.broken <- &shards.UnreachableError{Node: "n", Cause: errors.New("broken")} }
+func (s *fakeSource) breaks() {
+	s.broken <- &shards.UnreachableError{Node: "n", Cause: errors.New("broken")}
+}
 
 // told is what a caller is told, as text.
 func told(t *testing.T, w *route.Watches) string {
@@ -193,21 +195,29 @@ func create(id int64, from uint64) *flotillav1.WatchCreate {
 	return &flotillav1.WatchCreate{WatchId: id, StartRevision: from, Target: &flotillav1.WatchCreate_Key{Key: []byte("a")}}
 }
 
-// watchTest runs a test with the watches of one caller.
-func watchTest(t *testing.T, test func(t *testing.T, ctx context.Context, f *watchFleet, w *route.Watches)) {
+// watching is the watches of one caller, within a bubble.
+type watching struct {
+	t       *testing.T
+	ctx     context.Context //nolint:containedctx // the caller's
+	fleet   *watchFleet
+	watches *route.Watches
+}
+
+func watchTest(t *testing.T, test func(c *watching)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newWatchFleet()
 		ctx := asTenant(t.Context(), tenancy.FullAccess())
-		w := f.kv().NewWatches(ctx, watch.StreamConfig{})
-		test(t, ctx, f, w)
-		w.Close()
+		c := &watching{t: t, ctx: ctx, fleet: f, watches: f.kv().NewWatches(ctx, watch.StreamConfig{})}
+		test(c)
+		c.watches.Close()
 	})
 }
 
 func TestWatchElsewhere(t *testing.T) {
-	watchTest(t, func(t *testing.T, ctx context.Context, f *watchFleet, w *route.Watches) {
+	watchTest(t, func(c *watching) {
+		t, ctx, f, w := c.t, c.ctx, c.fleet, c.watches
 		require.NoError(t, w.CreateOne(ctx, create(0, 0)))
 		require.NoError(t, w.CreateOne(ctx, create(7, 5)))
 		n2 := f.source("n2")
@@ -235,7 +245,8 @@ func TestWatchElsewhere(t *testing.T) {
 }
 
 func TestRefusedWatchElsewhere(t *testing.T) {
-	watchTest(t, func(t *testing.T, ctx context.Context, f *watchFleet, w *route.Watches) {
+	watchTest(t, func(c *watching) {
+		t, ctx, f, w := c.t, c.ctx, c.fleet, c.watches
 		require.NoError(t, w.CreateOne(ctx, create(1, 0)))
 		told(t, w)
 		refused := &tenancy.QuotaError{Limit: "watches_max"}
@@ -250,7 +261,8 @@ func TestRefusedWatchElsewhere(t *testing.T) {
 
 // A watch that cannot be served by one node is begun at another.
 func TestWatchIsBegunWhereItCanBe(t *testing.T) {
-	watchTest(t, func(t *testing.T, ctx context.Context, f *watchFleet, w *route.Watches) {
+	watchTest(t, func(c *watching) {
+		t, ctx, f, w := c.t, c.ctx, c.fleet, c.watches
 		f.set(func() { f.hosts = []string{"n2", "n3", "n4"} })
 		f.refuse["n2"], f.refuse["n4"] = unreachable(), unreachable()
 		require.NoError(t, w.CreateOne(ctx, create(0, 0)))
@@ -269,7 +281,8 @@ func TestWatchIsBegunWhereItCanBe(t *testing.T) {
 
 // The caller of a watch whose node is lost notices nothing.
 func TestWatchGoesOnElsewhere(t *testing.T) {
-	watchTest(t, func(t *testing.T, ctx context.Context, f *watchFleet, w *route.Watches) {
+	watchTest(t, func(c *watching) {
+		t, ctx, f, w := c.t, c.ctx, c.fleet, c.watches
 		require.NoError(t, w.CreateOne(ctx, create(0, 0)))
 		require.NoError(t, w.CreateOne(ctx, create(0, 5)))
 		told(t, w)
@@ -306,7 +319,8 @@ func TestWatchGoesOnElsewhere(t *testing.T) {
 
 // Of a revision that was given in part only the rest is given after a move.
 func TestSplitRevisionGoesOnElsewhere(t *testing.T) {
-	watchTest(t, func(t *testing.T, ctx context.Context, f *watchFleet, w *route.Watches) {
+	watchTest(t, func(c *watching) {
+		t, ctx, f, w := c.t, c.ctx, c.fleet, c.watches
 		require.NoError(t, w.CreateOne(ctx, create(1, 0)))
 		told(t, w)
 		n2 := f.source("n2")
@@ -337,7 +351,8 @@ func TestSplitRevisionGoesOnElsewhere(t *testing.T) {
 }
 
 func TestWatchThatFindsNoOtherNodeEnds(t *testing.T) {
-	watchTest(t, func(t *testing.T, ctx context.Context, f *watchFleet, w *route.Watches) {
+	watchTest(t, func(c *watching) {
+		t, ctx, f, w := c.t, c.ctx, c.fleet, c.watches
 		require.NoError(t, w.CreateOne(ctx, create(1, 5)))
 		told(t, w)
 		f.source("n2").give(1, false, 8)
@@ -355,7 +370,8 @@ func TestWatchThatFindsNoOtherNodeEnds(t *testing.T) {
 
 // A watch can be canceled while nobody serves it.
 func TestWatchThatMovesCanBeCanceled(t *testing.T) {
-	watchTest(t, func(t *testing.T, ctx context.Context, f *watchFleet, w *route.Watches) {
+	watchTest(t, func(c *watching) {
+		t, ctx, f, w := c.t, c.ctx, c.fleet, c.watches
 		require.NoError(t, w.CreateOne(ctx, create(1, 5)))
 		require.NoError(t, w.CreateOne(ctx, create(2, 5)))
 		told(t, w)
@@ -374,7 +390,8 @@ func TestWatchThatMovesCanBeCanceled(t *testing.T) {
 
 // A node that does not answer in time is left, with all that it serves.
 func TestNodeThatDoesNotBeginWatchesIsLeft(t *testing.T) {
-	watchTest(t, func(t *testing.T, ctx context.Context, f *watchFleet, w *route.Watches) {
+	watchTest(t, func(c *watching) {
+		t, ctx, f, w := c.t, c.ctx, c.fleet, c.watches
 		require.NoError(t, w.CreateOne(ctx, create(1, 5)))
 		told(t, w)
 		n2 := f.source("n2")
