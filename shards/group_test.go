@@ -17,6 +17,7 @@ import (
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/shards/shardstest"
 	"github.com/flotillakv/flotilla/shards/store"
+	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
@@ -226,6 +227,30 @@ func TestLeadershipIsHandedOver(t *testing.T) {
 	require.Zero(t, n3.HandOver(g.ctx(), []string{nodeID("02"), nodeID("01")}))
 	require.True(t, n1.Leads(dataShard))
 	_ = n2
+}
+
+// TestWatchesEndOnAReplicaThatIsCutOff: it will not show what happens elsewhere.
+func TestWatchesEndOnAReplicaThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, shards.Config{})
+	n1, _, n3 := g.three()
+	g.put([]*shards.Host{n1}, "a", "1")
+	require.NoError(t, n3.Current(g.ctx(), dataShard))
+	owner := watch.Owner{Tenant: "tenant", Namespace: 10}
+	began := false
+	for answer, err := range n3.Watch(g.ctx(), dataShard, owner, watch.Spec{}) {
+		if answer.Created {
+			began = true
+			g.network.Cut(nodeID("03"), true)
+			continue
+		}
+		if answer.Canceled {
+			err = answer.Err
+		}
+		require.ErrorAs(t, err, new(*shards.NotLeaderError))
+		break
+	}
+	require.True(t, began)
 }
 
 // TestReplicaIsReplaced wipes a node that has written much, and gives it a new

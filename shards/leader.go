@@ -32,6 +32,11 @@ func (h *Host) LeaderUpdated(info raftio.LeaderInfo) {
 	led := s.leads()
 	s.leader.Store(info.LeaderID)
 	s.term.Store(info.Term)
+	if info.LeaderID != 0 {
+		s.leaderless.Store(0)
+	} else {
+		s.leaderless.CompareAndSwap(0, time.Now().UnixNano())
+	}
 	s.metrics.leader.Set(0)
 	if s.leads() {
 		s.metrics.leader.Set(1)
@@ -45,6 +50,19 @@ func (h *Host) LeaderUpdated(info raftio.LeaderInfo) {
 		case h.deposed <- s:
 		default: // as many wait as there can be shards: it is among them
 		}
+	}
+}
+
+// leaderlessMax is for how long a replica without a leader shows watches what it
+// has: it may be cut off, or be no member any more, and another replica has more.
+const leaderlessMax = 3 * time.Second
+
+// endBlindWatches ends the watches on a replica that has had no leader for long.
+// Those who ask for them begin again elsewhere.
+func (h *Host) endBlindWatches(s *shard) {
+	since := s.leaderless.Load()
+	if since != 0 && time.Since(time.Unix(0, since)) > leaderlessMax {
+		s.watches.EndAll(&NotLeaderError{Shard: s.id})
 	}
 }
 

@@ -37,6 +37,7 @@ func (h *Host) maintain(ctx context.Context) {
 				h.maintainShard(ctx, s)
 			}
 			h.boundLog(ctx, s)
+			h.endBlindWatches(s)
 		}
 	}
 }

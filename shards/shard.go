@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/config"
@@ -33,6 +34,9 @@ type shard struct {
 	// leader is the replica that leads as far as this one knows, 0 for none.
 	leader atomic.Uint64
 	term   atomic.Uint64
+	// leaderless is since when no leader is known, in Unix nanoseconds; 0 while
+	// one is.
+	leaderless atomic.Int64
 	// settling is whether what was proposed in an earlier term is being settled.
 	settling atomic.Bool
 	// expiring is whether a command that ends leases is on its way.
@@ -157,6 +161,7 @@ func (h *Host) newShard(id ShardID, replicaID uint64) *shard {
 	m := h.metrics.of(id)
 	s := &shard{id: id, replicaID: replicaID, rows: h.store.Shard(uint64(id)), metrics: m}
 	s.clock = replica.NewClock(replica.SystemMonotonic())
+	s.leaderless.Store(time.Now().UnixNano())
 	s.watches = h.newHub(s, h.watching)
 	s.replica = replica.New(s.rows, s.clock, &applyListener{host: h, shard: s}, s.watches)
 	s.proposer = newProposer(id, h.node, h.cfg, proposerID(), s.clock, m, func() error {

@@ -146,6 +146,11 @@ func (h *Hub) Close(err error) {
 	h.stopped = true
 	h.workerMu.Unlock()
 	h.workers.Wait()
+	h.EndAll(err)
+}
+
+// EndAll ends all present watches with an error. New ones may begin.
+func (h *Hub) EndAll(err error) {
 	h.feeds.Range(func(_, f any) bool {
 		if f, ok := f.(*feed); ok {
 			f.cancelAll(err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -178,4 +180,79 @@ func TestRollingRestartFailsNoCall(t *testing.T) {
 	require.Empty(t, failed)
 	require.Positive(t, calls)
 	t.Logf("%d calls, none failed", calls)
+}
+
+// TestReplicaWithoutItsLogIsReplaced takes a node's Raft logs away, and leaves the
+// rest. Its replicas must not start again as if nothing had happened: they get
+// successors, and the node's own mark of them goes.
+func TestReplicaWithoutItsLogIsReplaced(t *testing.T) {
+	t.Parallel()
+	seed := process.Seed(t)
+	c := startCluster(t)
+	l := newLedger()
+	w := startWriters(context.WithoutCancel(t.Context()), clusterKVs(t, c, 4), l, 0, seed)
+	before := c.Status(0).ReplicasOf(tenantShard)
+	lost := 1
+	c.Nodes[lost].Kill(t)
+	require.NoError(t, os.RemoveAll(filepath.Join(c.Nodes[lost].DataDir, "raft")))
+	c.Nodes[lost].Start(t)
+	require.Eventually(t, func() bool {
+		status := c.Status(lost)
+		if status == nil || !status.Replicated(3) {
+			return false
+		}
+		for id := range status.ReplicasOf(tenantShard) {
+			if _, ok := before[id]; !ok {
+				return true // a number that was not there before
+			}
+		}
+		return false
+	}, replicatedMax, 20*time.Millisecond, "the replicas have no successors")
+	require.NoError(t, w.finish())
+	l.verify(t, c.Client(t, lost).Namespace(c.Info.Namespace).KV)
+}
+
+// TestDeadNodeIsReplaced lets a node die for good, with another one to spare.
+func TestDeadNodeIsReplaced(t *testing.T) {
+	t.Parallel()
+	seed := process.Seed(t)
+	c := startCluster(t, "--replace-after", "10s")
+	spare := c.Add(t)
+	l := newLedger()
+	w := startWriters(context.WithoutCancel(t.Context()), clusterKVs(t, c, 4), l, 0, seed)
+	c.WaitReplicated(t, 3, 3, replicatedMax) // some of it moves to the new node
+	c.Nodes[2].Kill(t)
+	require.Eventually(t, func() bool { return c.Status(3).NodeState("n3") == "dead" }, replicatedMax, 20*time.Millisecond)
+	c.WaitReplicated(t, 3, 3, replicatedMax) // on nodes that are active
+	require.NoError(t, w.finish())
+	l.verify(t, c.Client(t, 3).Namespace(c.Info.Namespace).KV)
+	// It may come back, and finds its place taken.
+	c.Nodes[2].Start(t)
+	c.WaitReplicated(t, 2, 3, replicatedMax)
+	spare.Stop(t)
+}
+
+// TestNodesComeBackUnderOtherAddresses stops all nodes and starts them on other
+// ports. None of them is where the others, or the catalog, remember it.
+func TestNodesComeBackUnderOtherAddresses(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	kv := c.Client(t, 0).Namespace(c.Info.Namespace).KV
+	_, err := kv.Put(t.Context(), "kept", []byte("here"), nil)
+	require.NoError(t, err)
+	for _, node := range c.Nodes {
+		node.Stop(t)
+	}
+	c.Move(t)
+	for _, node := range c.Nodes {
+		node.Launch(t)
+	}
+	for _, node := range c.Nodes {
+		node.WaitReady(t)
+	}
+	for i := range c.Nodes {
+		found, err := c.Client(t, i).Namespace(c.Info.Namespace).KV.Get(t.Context(), "kept", nil)
+		require.NoError(t, err)
+		require.Equal(t, "here", string(found.Value))
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -173,4 +175,26 @@ func TestClusterOverTLS(t *testing.T) {
 	})
 	_, err = kv.Get(t.Context(), "a", nil)
 	require.NoError(t, err, "the cluster goes on")
+}
+
+// TestDevCluster runs three nodes in one process, stops them, and starts them
+// again with more shards.
+func TestDevCluster(t *testing.T) {
+	t.Parallel()
+	dev := process.Dev(t, "--nodes", "3", "--data-shards", "2")
+	put := dev.Home.Run(t, "kv", "put", "greeting", "hello")
+	require.Zero(t, put.Code, put.Stderr)
+	dev.Stop(t)
+	refused := dev.Home.Run(t, "dev", "--data-dir", dev.DataDir, "--listen-api", "127.0.0.1:0")
+	require.Equal(t, 2, refused.Code)
+	require.Contains(t, refused.Stderr, "say --nodes 3")
+
+	dev.Start(t, "--nodes", "3", "--data-shards", "3")
+	get := dev.Home.Run(t, "kv", "get", "greeting")
+	require.Zero(t, get.Code, get.Stderr)
+	require.Equal(t, "hello", strings.TrimSpace(get.Stdout))
+	require.Eventually(t, func() bool {
+		shards := dev.Home.Run(t, "shard", "list", "--ops-url", dev.Info.OpsURL)
+		return shards.Code == 0 && regexp.MustCompile(`(?m)^4 .* n1\*?, n2\*?, n3\*?$`).MatchString(shards.Stdout)
+	}, time.Minute, 100*time.Millisecond, "the new shard is not on all nodes")
 }

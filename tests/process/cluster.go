@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -112,6 +111,18 @@ func (c *Cluster) args(i int, join string) []string {
 	return args
 }
 
+// Move gives all nodes other ports, of which none runs. Each is told the new peer
+// address of the next one.
+func (c *Cluster) Move(t *testing.T) {
+	t.Helper()
+	for i := range c.ports {
+		c.ports[i] = freePorts(t)
+	}
+	for i, p := range c.Nodes {
+		p.args = c.args(i, c.ports[(i+1)%len(c.ports)].peer)
+	}
+}
+
 // PeerAddress is the peer address of a node, from 0.
 func (c *Cluster) PeerAddress(i int) string { return c.ports[i].peer }
 
@@ -206,9 +217,11 @@ type ClusterStatus struct {
 		Applied    uint64 `json:"applied_index"`
 	} `json:"shards"`
 	Placements []struct {
+		Shard    uint64 `json:"shard"`
 		Replicas []struct {
-			NodeID string `json:"node_id"`
-			State  string `json:"state"`
+			Replica uint64 `json:"replica"`
+			NodeID  string `json:"node_id"`
+			State   string `json:"state"`
 		} `json:"replicas"`
 	} `json:"placements"`
 }
@@ -232,15 +245,47 @@ func (c *Cluster) Status(node int) *ClusterStatus {
 // are active, as node (from 0) knows it.
 func (c *Cluster) WaitReplicated(t *testing.T, node, voters int, within time.Duration) {
 	t.Helper()
-	var last string
-	require.Eventually(t, func() bool {
+	deadline := time.Now().Add(within)
+	for {
 		status := c.Status(node)
-		last = fmt.Sprintf("%+v", status)
-		return status != nil && status.replicated(voters)
-	}, within, 20*time.Millisecond, "the cluster is not replicated: %s", &last)
+		if status != nil && status.Replicated(voters) {
+			return
+		}
+		require.True(t, time.Now().Before(deadline), "the cluster is not replicated: %+v", status)
+		<-time.After(20 * time.Millisecond)
+	}
 }
 
-func (s *ClusterStatus) replicated(voters int) bool {
+// NodeState is the state of the node of a name; "" if the status, which may be nil,
+// has none.
+func (s *ClusterStatus) NodeState(name string) string {
+	if s == nil {
+		return ""
+	}
+	for _, n := range s.Nodes {
+		if n.Name == name {
+			return n.State
+		}
+	}
+	return ""
+}
+
+// ReplicasOf are the nodes of a shard's replicas, by replica id.
+func (s *ClusterStatus) ReplicasOf(shard uint64) map[uint64]string {
+	nodes := make(map[uint64]string)
+	for _, placed := range s.Placements {
+		for _, r := range placed.Replicas {
+			if placed.Shard == shard {
+				nodes[r.Replica] = r.NodeID
+			}
+		}
+	}
+	return nodes
+}
+
+// Replicated tells whether every shard has so many voters, all on nodes that are
+// active, and no other replicas.
+func (s *ClusterStatus) Replicated(voters int) bool {
 	active := map[string]bool{}
 	for _, n := range s.Nodes {
 		active[n.NodeID] = n.State == "active"
