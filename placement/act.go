@@ -23,13 +23,14 @@ func (a *Agent) serve(ctx context.Context, id shards.ShardID) (acted bool, err e
 	act := a.outlook().next(id, placed, localOf(here))
 	switch act.verb {
 	case "":
+		acted, err = a.forget(ctx, id, placed)
 	case verbTransfer:
 		acted, err = a.transfer(ctx, act)
 	default:
 		acted, err = true, a.do(ctx, act, placed)
 	}
 	if err != nil {
-		return false, fmt.Errorf("%s replica %d of shard %d: %w", act.verb, act.replica, id, err)
+		return false, fmt.Errorf("shard %d: %s replica %d: %w", id, act.verb, act.replica, err)
 	}
 	if !acted && a.comparable(id, here) {
 		return true, a.compare(ctx, id, here)
@@ -96,11 +97,34 @@ func (a *Agent) start(ctx context.Context, act action, placed *internalv1.Placem
 		return err // nothing can take its place
 	}
 	a.log.Error("replica has lost its log and is replaced", "shard_id", uint64(act.shard), "replica_id", act.replica)
+	a.mu.Lock()
+	a.work(act.shard).lost = act.replica
+	a.mu.Unlock()
 	return a.edit(ctx, act, func(r *internalv1.ReplicaRecord) bool {
 		changed := r.GetState() != internalv1.ReplicaState_REPLICA_STATE_REMOVING
 		r.State = internalv1.ReplicaState_REPLICA_STATE_REMOVING
 		return changed
 	})
+}
+
+// forget drops what is left of a replica that has lost its log, once the group has
+// removed it. Until then its mark keeps it from being started.
+func (a *Agent) forget(ctx context.Context, id shards.ShardID, placed *internalv1.PlacementRecord) (acted bool, err error) {
+	lost := a.lostOf(id)
+	if lost == 0 || hasReplica(placed, lost) {
+		return false, nil
+	}
+	if err := a.host.DropReplica(ctx, id, lost); err != nil {
+		return false, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.work(id).lost = 0
+	return true, nil
+}
+
+func hasReplica(placed *internalv1.PlacementRecord, id uint64) bool {
+	return slices.ContainsFunc(placed.GetReplicas(), func(r *internalv1.ReplicaRecord) bool { return r.GetReplicaId() == id })
 }
 
 // transfer hands leadership over, unless as many hand-overs are on their way as
@@ -179,14 +203,11 @@ func (a *Agent) compare(ctx context.Context, id shards.ShardID, here shards.Repl
 	if err != nil {
 		return err
 	}
-	known := func(replica uint64) bool {
-		return slices.ContainsFunc(placed.GetReplicas(), func(r *internalv1.ReplicaRecord) bool { return r.GetReplicaId() == replica })
-	}
-	if placed == nil || !known(here.Replica) {
+	if placed == nil || !hasReplica(placed, here.Replica) {
 		return nil // the record says too little to be believed
 	}
 	for _, m := range members {
-		if known(m.Replica) {
+		if hasReplica(placed, m.Replica) {
 			continue
 		}
 		a.log.Warn("replica that no record knows is removed from its group", "shard_id", uint64(id), "replica_id", m.Replica, "node", m.Node)

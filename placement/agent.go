@@ -94,6 +94,8 @@ type work struct {
 	// before handOverAt.
 	handOvers  int
 	handOverAt time.Time
+	// lost is a replica that could not be started as its log is gone; 0 for none.
+	lost uint64
 	// term is the Raft term in which the group was compared with the record last,
 	// at checked.
 	term    uint64
@@ -138,7 +140,7 @@ func (a *Agent) look(ctx context.Context) {
 	for id, placed := range a.directory.Records().GetPlacements() {
 		here := running[shards.ShardID(id)]
 		act := a.outlook().next(shards.ShardID(id), placed, localOf(here))
-		if act.verb != "" || a.comparable(shards.ShardID(id), here) {
+		if act.verb != "" || a.comparable(shards.ShardID(id), here) || a.lostOf(shards.ShardID(id)) != 0 {
 			a.begin(ctx, shards.ShardID(id))
 		}
 	}
@@ -163,6 +165,13 @@ func (a *Agent) work(id shards.ShardID) *work {
 		a.shards[id] = w
 	}
 	return w
+}
+
+// lostOf is the replica of a shard that has lost its log here, 0 for none.
+func (a *Agent) lostOf(id shards.ShardID) uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.work(id).lost
 }
 
 // comparable tells whether it is time to compare a group with its record.

@@ -29,6 +29,7 @@ type fakeHost struct {
 	noHandOver error
 	calls      int
 	level      uint32
+	dropped    []uint64
 	// handing counts the hand-overs that are on their way, which end with release.
 	handing, handingMax, handOvers int
 	release                        chan struct{}
@@ -68,8 +69,13 @@ func (h *fakeHost) StartReplica(spec shards.ReplicaSpec) error {
 	})
 }
 
-func (h *fakeHost) DropReplica(_ context.Context, shard shards.ShardID, _ uint64) error {
-	return h.do(func() { delete(h.running, shard) })
+func (h *fakeHost) DropReplica(_ context.Context, shard shards.ShardID, replica uint64) error {
+	return h.do(func() {
+		h.dropped = append(h.dropped, replica)
+		if h.running[shard].Replica == replica {
+			delete(h.running, shard)
+		}
+	})
 }
 
 func (h *fakeHost) Current(context.Context, shards.ShardID) error { return h.do(func() {}) }
@@ -197,6 +203,13 @@ func startAgent(t *testing.T) (*fakeHost, *fakePlacements) {
 	return h, p
 }
 
+// pass lets time pass in a bubble.
+func pass(t *testing.T, d time.Duration) {
+	t.Helper()
+	<-time.After(d)
+	synctest.Wait()
+}
+
 // The life of a group that this node leads: its first replica, two more, and one
 // that goes.
 func TestAgentLeads(t *testing.T) {
@@ -246,10 +259,20 @@ func TestAgentWithoutALog(t *testing.T) {
 		p.set(2, placedOn("", "a", voter, "me", voter, "b", voter))
 		p.set(3, placedOn("", "a", caughtUp, "me", voter))
 		synctest.Wait()
-		time.Sleep(time.Minute) //nolint:forbidigo // in a bubble
+		pass(t, time.Minute)
 		require.Empty(t, h.Replicas())
 		require.Equal(t, removing, p.states(2)[2])
 		require.Equal(t, voter, p.states(3)[2])
+		require.Empty(t, h.dropped)
+
+		p.set(2, placedOn("", "a", voter, "other", removing, "b", voter, "me", catchingUp))
+		require.NoError(t, p.ChangePlacement(t.Context(), 2, func(r *internalv1.PlacementRecord) bool {
+			r.Replicas = slices.Delete(r.GetReplicas(), 1, 2)
+			return true
+		}))
+		pass(t, time.Minute)
+		require.Equal(t, []uint64{2}, h.dropped, "what is left of it goes, once the group has removed it")
+		require.Len(t, h.Replicas(), 1)
 	})
 }
 
@@ -261,12 +284,12 @@ func TestAgentRetries(t *testing.T) {
 		h, p := startAgent(t)
 		h.fails = errors.New("the group has no leader")
 		p.set(2, placedOn("", "a", voter, "me", catchingUp))
-		time.Sleep(time.Minute) //nolint:forbidigo // in a bubble
+		pass(t, time.Minute)
 		h.mu.Lock()
 		require.InDelta(t, 16, h.calls, 7)
 		h.fails = nil
 		h.mu.Unlock()
-		time.Sleep(2 * retryMax) //nolint:forbidigo // in a bubble
+		pass(t, 2 * retryMax)
 		synctest.Wait()
 		require.Equal(t, caughtUp, p.states(2)[2])
 	})
@@ -288,7 +311,7 @@ func TestAgentHandsOver(t *testing.T) {
 		for range n {
 			synctest.Wait()
 			h.release <- struct{}{}
-			time.Sleep(agentEvery) //nolint:forbidigo // in a bubble
+			pass(t, agentEvery)
 		}
 		synctest.Wait()
 		require.Equal(t, transfersMax, h.handingMax)
@@ -308,7 +331,7 @@ func TestAgentHandsOverSeldom(t *testing.T) {
 		h.noHandOver = errors.New("the other does not take over")
 		h.mu.Unlock()
 		p.set(2, placedOn("a", "me", voter, "a", voter))
-		time.Sleep(10 * time.Minute) //nolint:forbidigo // in a bubble
+		pass(t, 10 * time.Minute)
 		synctest.Wait()
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -329,7 +352,7 @@ func TestAgentFindsStrangers(t *testing.T) {
 		h.groups[3] = map[uint64]bool{5: true, 9: true}
 		h.running[3] = shards.ReplicaStatus{Shard: 3, Replica: 5, Leader: 5}
 		h.mu.Unlock()
-		time.Sleep(2 * reconcileEvery) //nolint:forbidigo // in a bubble
+		pass(t, 2 * reconcileEvery)
 		synctest.Wait()
 		require.Equal(t, map[uint64]bool{1: true}, h.groups[2])
 		require.Equal(t, map[uint64]bool{5: true, 9: true}, h.groups[3])

@@ -138,7 +138,7 @@ func (l *Loop) take(ctx context.Context, records *catalog.Records, step plan.Ste
 		cluster := proto.CloneOf(records.Directory.GetCluster())
 		cluster.Level = step.Level
 		change.PutCluster(cluster)
-	case plan.KindFirst, plan.KindAdd, plan.KindPromote, plan.KindRemove, plan.KindLead:
+	case plan.KindAdd, plan.KindPromote, plan.KindRemove, plan.KindLead:
 		id := shards.ShardID(step.Shard)
 		change.PutPlacement(id, step.Placement(records.Directory.GetPlacements()[step.Shard]))
 	}

@@ -67,7 +67,8 @@ func TestBootstrapOfAnOlderCluster(t *testing.T) {
 	}
 }
 
-// Shards can be added; namespaces are placed on them once they have a replica.
+// Shards can be added: each begins on the node that has the fewest, among those that
+// live, and namespaces are placed on it.
 func TestAddShards(t *testing.T) {
 	t.Parallel()
 	c := catalogtest.New(t, catalogtest.NewHost(shardstest.Start(t, prometheus.NewRegistry(), 2)))
@@ -75,29 +76,53 @@ func TestAddShards(t *testing.T) {
 	require.NoError(t, c.CreateTenant(ctx, "t"))
 	_, err := c.CreateNamespaces(ctx, "t", []string{"a"}, limits)
 	require.ErrorIs(t, err, catalog.ErrNoShard)
-	require.NoError(t, c.AddShards(ctx, 2))
-	require.NoError(t, c.AddShards(ctx, 1))
-	_, err = c.CreateNamespaces(ctx, "t", []string{"a"}, limits)
-	require.ErrorIs(t, err, catalog.ErrNoShard, "none has a replica")
-	for _, id := range []shards.ShardID{3, 4} {
-		require.NoError(t, c.ChangePlacement(ctx, id, func(p *internalv1.PlacementRecord) bool {
-			p.Replicas = append(p.Replicas, &internalv1.ReplicaRecord{ReplicaId: p.GetNextReplicaId(), NodeId: "n", State: first})
-			p.NextReplicaId++
-			return true
-		}))
+	require.NoError(t, c.AddShards(ctx, 1), "on the only node, which shows no sign of life")
+
+	records, err := c.Records(ctx)
+	require.NoError(t, err)
+	change := records.Change()
+	for id, node := range map[string]*internalv1.NodeRecord{
+		"n2": {Hosts: true, State: active, BootId: "b"}, "n3": {Hosts: true, State: active},
+		"gateway": {State: active}, "removed": {Hosts: true, State: removed}, "dead": {Hosts: true, State: active, DeadSinceMs: 1},
+	} {
+		change.PutNode(id, node)
 	}
-	_, err = c.CreateNamespaces(ctx, "t", []string{"a", "b", "c"}, limits)
+	require.NoError(t, c.Commit(ctx, change))
+	require.NoError(t, c.AddShards(ctx, 3))
+	lease, err := c.GrantLiveLease(ctx, 10*time.Second)
+	require.NoError(t, err)
+	require.NoError(t, c.ShowLive(ctx, "n2", "b", lease))
+	require.NoError(t, c.AddShards(ctx, 1))
+
+	records, err = c.Records(ctx)
+	require.NoError(t, err)
+	on := map[uint64]string{}
+	for id, placed := range records.Directory.GetPlacements() {
+		require.Len(t, placed.GetReplicas(), 1)
+		require.EqualValues(t, 2, placed.GetNextReplicaId())
+		if id != uint64(shards.SystemShard) {
+			require.Equal(t, first, placed.GetReplicas()[0].GetState())
+		}
+		on[id] = placed.GetReplicas()[0].GetNodeId()
+	}
+	require.Equal(t, map[uint64]string{1: catalogtest.NodeID, 2: catalogtest.NodeID, 3: "n2", 4: "n3", 5: "n2", 6: "n2"}, on)
+	_, err = c.CreateNamespaces(ctx, "t", []string{"a", "b", "c", "d", "e", "f"}, limits)
 	require.NoError(t, err)
 	used := map[shards.ShardID]int{}
-	for _, name := range []string{"a", "b", "c"} {
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
 		route, err := c.Route(ctx, "t", name)
 		require.NoError(t, err)
 		used[route.Shard]++
 	}
-	require.Equal(t, map[shards.ShardID]int{3: 2, 4: 1}, used)
-	for _, n := range []int{0, -1, 1022} {
+	require.Equal(t, map[shards.ShardID]int{2: 2, 3: 1, 4: 1, 5: 1, 6: 1}, used)
+	for _, n := range []int{0, -1, 1020} {
 		require.ErrorIs(t, c.AddShards(ctx, n), catalog.ErrTooManyShards)
 	}
+	require.NoError(t, c.EndLive(ctx, lease))
+	for _, id := range []string{catalogtest.NodeID, "n2", "n3"} {
+		require.NoError(t, c.Drain(ctx, id))
+	}
+	require.ErrorIs(t, c.AddShards(ctx, 1), catalog.ErrNoNode)
 }
 
 // A change of records that others changed meanwhile changes nothing.

@@ -100,9 +100,12 @@ func (c *Catalog) placeNamespaces(ctx context.Context, tenant tenancy.TenantID, 
 	if err != nil {
 		return err
 	}
-	placed, err := c.servingShards(ctx)
+	placed, err := c.dataShards(ctx)
 	if err != nil {
 		return err
+	}
+	if len(placed) == 0 {
+		return ErrNoShard
 	}
 	var t change
 	seen := make(map[string]bool, len(names))

@@ -17,8 +17,10 @@ import (
 const shardsMax = 1024
 
 var (
-	// ErrNoShard says that no shard is there yet that a namespace could live on.
-	ErrNoShard = fmt.Errorf("none serves namespaces yet: %w", shards.ErrShardNotFound)
+	// ErrNoShard says that the cluster has no shard that a namespace could live on.
+	ErrNoShard = fmt.Errorf("none serves namespaces: %w", shards.ErrShardNotFound)
+	// ErrNoNode says that no node could have a replica.
+	ErrNoNode = errors.New("no node that hosts replicas is active and alive")
 	// ErrTooManyShards refuses to add shards beyond 1,024.
 	ErrTooManyShards = errors.New("a cluster has at most 1024 shards for namespaces")
 )
@@ -47,29 +49,6 @@ func (c *Catalog) dataShards(ctx context.Context) ([]shardRecord, error) {
 	return list, err
 }
 
-// servingShards lists the data shards, without those that have no replica yet.
-func (c *Catalog) servingShards(ctx context.Context) ([]shardRecord, error) {
-	list, err := c.dataShards(ctx)
-	if err != nil {
-		return nil, err
-	}
-	_, err = c.list(ctx, span{prefix: placementsPrefix}, func(name string, kv *flotillav1.KeyValue) error {
-		id, err := parseShard(name)
-		if err != nil {
-			return err
-		}
-		placed, err := decode("placement", kv.GetValue(), &internalv1.PlacementRecord{})
-		if len(placed.GetReplicas()) == 0 {
-			list = slices.DeleteFunc(list, func(s shardRecord) bool { return s.id == id })
-		}
-		return err
-	})
-	if err == nil && len(list) == 0 {
-		err = ErrNoShard
-	}
-	return list, err
-}
-
 // emptiest is the shard with the fewest namespaces, the first of several.
 func emptiest(list []shardRecord) *shardRecord {
 	best := &list[0]
@@ -81,29 +60,70 @@ func emptiest(list []shardRecord) *shardRecord {
 	return best
 }
 
-// AddShards adds n data shards. Placement gives each its first replica, and
-// namespaces are placed on them from then on. It returns ErrTooManyShards.
+// AddShards adds n data shards, each with a first replica on the node that has the
+// fewest, and namespaces are placed on them from then on. Placement adds the other
+// replicas. It returns ErrTooManyShards, or ErrNoNode.
 func (c *Catalog) AddShards(ctx context.Context, n int) error {
 	return retryConflicts(func() error { return c.addShards(ctx, n) })
 }
 
 func (c *Catalog) addShards(ctx context.Context, n int) error {
-	list, err := c.dataShards(ctx)
+	records, err := c.Records(ctx)
 	if err != nil {
 		return err
 	}
-	if n < 1 || len(list)+n > shardsMax {
-		return fmt.Errorf("add %d shards to %d: %w", n, len(list), ErrTooManyShards)
+	have := len(records.Directory.GetPlacements()) - 1 // the system shard is none of them
+	if n < 1 || n > shardsMax-have {
+		return fmt.Errorf("add %d shards to %d: %w", n, have, ErrTooManyShards)
 	}
-	next := shards.SystemShard + 1
-	if len(list) > 0 {
-		next = list[len(list)-1].id + 1
+	next := shards.SystemShard
+	for id := range records.Directory.GetPlacements() {
+		next = max(next, shards.ShardID(id))
+	}
+	shares := sharesOf(records)
+	if len(shares) == 0 {
+		return fmt.Errorf("add %d shards: %w", n, ErrNoNode)
 	}
 	var t change
-	for i := range n {
-		id := next + shards.ShardID(i)
-		t.replace(shardKey(id), 0, &internalv1.ShardRecord{})
-		t.replace(placementKey(id), 0, &internalv1.PlacementRecord{NextReplicaId: 1})
+	for range n {
+		next++
+		least := slices.MinFunc(shares, func(a, b *share) int {
+			return cmp.Or(cmp.Compare(a.replicas, b.replicas), cmp.Compare(a.node, b.node))
+		})
+		least.replicas++
+		t.replace(shardKey(next), 0, &internalv1.ShardRecord{})
+		t.replace(placementKey(next), 0, lonePlacement(least.node, internalv1.ReplicaState_REPLICA_STATE_FIRST))
 	}
 	return c.commit(ctx, &t)
+}
+
+// share is what a node that may get replicas has of them.
+type share struct {
+	node     string
+	replicas int
+}
+
+// sharesOf lists the nodes that may get replicas; those that show signs of life, if
+// any does. The only node of a cluster need not show any.
+func sharesOf(records *Records) []*share {
+	var living, all []*share
+	for id, node := range records.Directory.GetNodes() {
+		if !node.GetHosts() || node.GetState() != internalv1.NodeState_NODE_STATE_ACTIVE || node.GetDeadSinceMs() != 0 {
+			continue
+		}
+		s := &share{node: id}
+		for _, placed := range records.Directory.GetPlacements() {
+			if slices.ContainsFunc(placed.GetReplicas(), func(r *internalv1.ReplicaRecord) bool { return r.GetNodeId() == id }) {
+				s.replicas++
+			}
+		}
+		all = append(all, s)
+		if records.Live[id] != "" {
+			living = append(living, s)
+		}
+	}
+	if len(living) > 0 {
+		return living
+	}
+	return all
 }

@@ -88,13 +88,17 @@ func (m *model) join(name string) {
 
 func (m *model) ids() []string { return slices.Sorted(maps.Keys(m.nodes)) }
 
-// pick draws one of the nodes that satisfy a condition.
+// pick draws one of the nodes that satisfy a condition; nil if none does.
 func (m *model) pick(what string, fits func(*modelNode) bool) *modelNode {
+	return m.nodes[m.pickID(what, fits)]
+}
+
+func (m *model) pickID(what string, fits func(*modelNode) bool) string {
 	ids := slices.DeleteFunc(m.ids(), func(id string) bool { return !fits(m.nodes[id]) })
 	if len(ids) == 0 {
-		return nil
+		return ""
 	}
-	return m.nodes[rapid.SampledFrom(ids).Draw(m.t, what)]
+	return rapid.SampledFrom(ids).Draw(m.t, what)
 }
 
 // mayVanish tells whether each group has a quorum that can come back once a node
@@ -146,7 +150,7 @@ func (m *model) take(s plan.Step) {
 		m.nodes[s.Node].record.DeadSinceMs = 0
 	case plan.KindLevel:
 		m.level = s.Level
-	case plan.KindFirst, plan.KindAdd, plan.KindPromote, plan.KindRemove, plan.KindLead:
+	case plan.KindAdd, plan.KindPromote, plan.KindRemove, plan.KindLead:
 		m.shards[s.Shard].record = s.Placement(m.shards[s.Shard].record)
 	}
 }
@@ -168,7 +172,7 @@ func (m *model) quorate(s *modelShard) bool {
 // work has the agents do what they have to do for a shard; true if they did
 // anything.
 func (m *model) work(s *modelShard) bool {
-	if len(s.members) > 0 && !m.quorate(s) {
+	if !m.quorate(s) {
 		return false
 	}
 	for i, r := range s.record.GetReplicas() {

@@ -79,18 +79,20 @@ func (m *model) drain() {
 func (m *model) loseLog() {
 	id := rapid.SampledFrom(slices.Sorted(maps.Keys(m.shards))).Draw(m.t, "shard")
 	s := m.shards[id]
-	if len(s.record.GetReplicas()) == 0 {
-		return
-	}
 	r := rapid.SampledFrom(s.record.GetReplicas()).Draw(m.t, "replica")
 	if r.GetState() == voter && m.repairable(s, func(other *internalv1.ReplicaRecord) bool { return other == r }) {
 		r.State = removing
 	}
 }
 
+// addShard adds a shard, whose first replica is to be started.
 func (m *model) addShard() {
-	if id := uint64(len(m.shards)) + 1; id <= 8 {
-		m.shards[id] = &modelShard{record: &internalv1.PlacementRecord{NextReplicaId: 1}, members: map[uint64]bool{}}
+	id := uint64(len(m.shards)) + 1
+	if n := m.pickID("hosts", func(n *modelNode) bool { return n.alive && n.record.GetState() == active }); n != "" && id <= 8 {
+		m.shards[id] = &modelShard{record: &internalv1.PlacementRecord{
+			Replicas:      []*internalv1.ReplicaRecord{{ReplicaId: 1, NodeId: n, State: first}},
+			NextReplicaId: 2,
+		}, members: map[uint64]bool{1: true}, given: 1}
 	}
 }
 
@@ -132,7 +134,7 @@ func (m *model) check(s plan.Step) {
 	n := m.nodes[s.Node]
 	shard := m.shards[s.Shard]
 	switch s.Kind {
-	case plan.KindFirst, plan.KindAdd:
+	case plan.KindAdd:
 		require.Greater(m.t, s.Replica, shard.given, "%s", s)
 		shard.given = s.Replica
 		require.True(m.t, n.alive && n.record.GetState() == active, "%s", s)

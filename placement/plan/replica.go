@@ -18,9 +18,6 @@ func (b *board) replicaStep(g *group, system bool) (Step, bool) {
 }
 
 func (b *board) nextOf(g *group, system bool) (Step, bool) {
-	if len(g.members) == 0 {
-		return b.firstReplica(g)
-	}
 	if g.changing() { // Q3
 		return b.giveUp(g, system)
 	}
@@ -36,15 +33,6 @@ func (b *board) nextOf(g *group, system bool) (Step, bool) {
 		}
 	}
 	return Step{}, false
-}
-
-// firstReplica gives a shard its first replica.
-func (b *board) firstReplica(g *group) (Step, bool) {
-	n := b.candidate(g, true)
-	if n == nil || g.record.GetNextReplicaId() > 1 {
-		return Step{}, false // or it had replicas, and its data with them
-	}
-	return b.come(g, n, KindFirst, "it is new"), true
 }
 
 // giveUp removes a replica that is on its way to a node from which nothing is to
@@ -157,7 +145,7 @@ func (b *board) add(g *group, system bool) (Step, bool) {
 	if n == nil {
 		return Step{}, false
 	}
-	return b.come(g, n, KindAdd, fmt.Sprintf("the shard has %d of %d replicas", have, b.wanted)), true
+	return b.come(g, n, fmt.Sprintf("the shard has %d of %d replicas", have, b.wanted)), true
 }
 
 // deadFirst puts the members on dead nodes first.
@@ -199,14 +187,12 @@ func (b *board) remove(g *group, m member, why string) Step {
 }
 
 // come puts a new replica on a node.
-func (b *board) come(g *group, n *node, kind Kind, why string) Step {
+func (b *board) come(g *group, n *node, why string) Step {
 	n.replicas++
-	if kind == KindAdd {
-		n.coming++
-		b.coming++
-	}
+	n.coming++
+	b.coming++
 	if n.Record.GetZone() != "" {
 		why += fmt.Sprintf("; %s is in zone %s", n.name(), n.Record.GetZone())
 	}
-	return Step{Kind: kind, Shard: g.shard, Replica: max(1, g.record.GetNextReplicaId()), Node: n.ID, Name: n.name(), Reason: why}
+	return Step{Kind: KindAdd, Shard: g.shard, Replica: g.record.GetNextReplicaId(), Node: n.ID, Name: n.name(), Reason: why}
 }

@@ -210,7 +210,7 @@ func (s *scenario) shard(args []datadriven.CmdArg) {
 		placed.Replicas = append(placed.Replicas, r)
 		placed.NextReplicaId++
 		if r.GetState() != adding {
-			shard.members[r.GetReplicaId()] = r.GetState() == voter || r.GetState() == removing
+			shard.members[r.GetReplicaId()] = slices.Contains([]internalv1.ReplicaState{first, voter, removing}, r.GetState())
 		}
 	}
 	s.m.shards[id] = shard

@@ -91,7 +91,7 @@ func (b *board) moveStep() (Step, bool) {
 			}
 		}
 		if best.to != nil {
-			return b.come(g, best.to, KindAdd, best.why()), true
+			return b.come(g, best.to, best.why()), true
 		}
 	}
 	return Step{}, false

@@ -14,8 +14,6 @@ type Kind string
 
 // The kinds of steps.
 const (
-	// KindFirst gives a shard its first replica.
-	KindFirst Kind = "first"
 	// KindAdd adds a replica, non-voting.
 	KindAdd Kind = "add"
 	// KindPromote makes a replica a voter.
@@ -34,7 +32,7 @@ const (
 
 // Kinds lists the kinds of steps.
 func Kinds() []Kind {
-	return []Kind{KindFirst, KindAdd, KindPromote, KindRemove, KindLead, KindDead, KindAlive, KindLevel}
+	return []Kind{KindAdd, KindPromote, KindRemove, KindLead, KindDead, KindAlive, KindLevel}
 }
 
 // A Step is a change of one record: of the placement of Shard, of the node Node,
@@ -58,8 +56,6 @@ type Step struct {
 func (s Step) String() string {
 	what := ""
 	switch s.Kind {
-	case KindFirst:
-		what = fmt.Sprintf("start shard %d with replica %d on %s", s.Shard, s.Replica, s.Name)
 	case KindAdd:
 		what = fmt.Sprintf("add replica %d of shard %d on %s", s.Replica, s.Shard, s.Name)
 	case KindPromote:
@@ -88,15 +84,10 @@ func (s Step) Placement(record *internalv1.PlacementRecord) *internalv1.Placemen
 			next.Replicas[i].State = state
 		}
 	}
-	add := func(state internalv1.ReplicaState) {
-		next.Replicas = append(next.Replicas, &internalv1.ReplicaRecord{ReplicaId: s.Replica, NodeId: s.Node, State: state})
-		next.NextReplicaId = s.Replica + 1
-	}
 	switch s.Kind {
-	case KindFirst:
-		add(first)
 	case KindAdd:
-		add(adding)
+		next.Replicas = append(next.Replicas, &internalv1.ReplicaRecord{ReplicaId: s.Replica, NodeId: s.Node, State: adding})
+		next.NextReplicaId = s.Replica + 1
 	case KindPromote:
 		set(promoting)
 	case KindRemove:
