@@ -7,9 +7,13 @@ import (
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 )
 
-// drainTimeout bounds the first step of a stop: to have others lead what this
-// node leads.
-const drainTimeout = 5 * time.Second
+const (
+	// drainTimeout bounds the first step of a stop: to have others lead what this
+	// node leads.
+	drainTimeout = 5 * time.Second
+	// drainToldTimeout bounds telling the catalog, which may be gone.
+	drainToldTimeout = time.Second
+)
 
 // drain has the others lead the shards of this node before anything of it stops,
 // so that their callers wait for milliseconds and not for an election.
@@ -21,9 +25,10 @@ func (n *Node) drain(ctx context.Context) (func() error, error) {
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 		defer cancel()
-		id := n.dir.Identity().NodeID
+		telling, told := context.WithTimeout(ctx, drainToldTimeout)
+		defer told()
 		// With it placement gives back nothing of what is handed over now.
-		if err := n.catalog.Drain(ctx, id); err != nil {
+		if err := n.catalog.Drain(telling, n.dir.Identity().NodeID); err != nil {
 			n.cfg.Log.Warn("the node stops without the catalog knowing", "err", err)
 		}
 		if left := n.host.HandOver(ctx, n.successors()); left > 0 {
