@@ -156,6 +156,40 @@ func TestGroupGrowsAndEveryReplicaReads(t *testing.T) {
 	}
 }
 
+// A replica that has just joined does not answer from the nothing that it has.
+func TestReplicaThatJoinsHasNoStateToLag(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, shards.Config{})
+	n1, n2 := g.start("01"), g.start("02")
+	require.NoError(t, n1.StartReplica(shards.ReplicaSpec{Shard: dataShard, Replica: 1, First: true}))
+	require.NoError(t, n1.WaitReady(g.ctx()))
+	g.put([]*shards.Host{n1}, "a", "1")
+	require.NoError(t, n1.AddNonVoting(g.ctx(), dataShard, 2, nodeID("02")))
+	g.network.Cut(nodeID("02"), true)
+	require.NoError(t, n2.StartReplica(shards.ReplicaSpec{Shard: dataShard, Replica: 2}))
+	get := func(ctx context.Context) (string, error) {
+		response, err := n2.Query(ctx, dataShard, 10, shards.Serializable, &flotillav1.GetRequest{Key: []byte("a")})
+		if err != nil {
+			return "", err
+		}
+		answer, ok := response.(*flotillav1.GetResponse)
+		require.True(t, ok)
+		return string(answer.GetKv().GetValue()), nil
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err := get(ctx)
+	require.Error(t, err)
+	g.network.Cut(nodeID("02"), false)
+	value, err := get(g.ctx())
+	require.NoError(t, err)
+	require.Equal(t, "1", value)
+	g.network.Cut(nodeID("02"), true)
+	value, err = get(g.ctx())
+	require.NoError(t, err)
+	require.Equal(t, "1", value, "from then on it may lag")
+}
+
 func TestFollowerRefusesCommandsAndNamesTheLeader(t *testing.T) {
 	t.Parallel()
 	g := newGroup(t, shards.Config{})

@@ -61,10 +61,12 @@ func (h *Host) Read(ctx context.Context, id ShardID, c Consistency, read func(*V
 	if err != nil {
 		return err
 	}
-	if c == Linearizable && !fault.StaleReads() {
+	// A replica that has just joined has nothing, which is no state that lags.
+	if (c == Linearizable || s.fresh.Load()) && !fault.StaleReads() {
 		if err := s.reader.current(ctx); err != nil {
 			return err
 		}
+		s.fresh.Store(false)
 	}
 	return h.readPresent(s, read)
 }

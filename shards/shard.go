@@ -39,6 +39,8 @@ type shard struct {
 	leaderless atomic.Int64
 	// settling is whether what was proposed in an earlier term is being settled.
 	settling atomic.Bool
+	// fresh is whether the replica joined its group and was not current since.
+	fresh atomic.Bool
 	// expiring is whether a command that ends leases is on its way.
 	expiring atomic.Bool
 	// boundedAt is what the replica had applied, in bytes, when the log was
@@ -117,6 +119,7 @@ func (h *Host) StartReplica(spec ReplicaSpec) error {
 		}
 	}
 	s := h.newShard(spec.Shard, spec.Replica)
+	s.fresh.Store(!ranBefore && !spec.First)
 	h.registry.Add(uint64(spec.Shard), spec.Replica, h.cfg.NodeID)
 	// It is known before it starts: the engine tells of leaders from then on.
 	h.mu.Lock()

@@ -132,10 +132,10 @@ func (r *Router) QueryBatch(ctx context.Context, shard shards.ShardID, batch *sh
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
 	p := pacer{}
-	for {
+	for here := true; ; here = !here { // after an attempt here comes one elsewhere
 		var node string
 		var err error
-		if r.asksLocal(shard, batch.Consistency) {
+		if here = here && r.asksLocal(shard, batch.Consistency) || r.cfg.Remote == nil; here {
 			err = r.queryLocal(ctx, shard, batch)
 		} else {
 			node = r.target(shard)
@@ -145,7 +145,7 @@ func (r *Router) QueryBatch(ctx context.Context, shard shards.ShardID, batch *sh
 			return err
 		}
 		var follow bool
-		if node == "" {
+		if here {
 			follow = r.lags(shard)
 		} else {
 			follow = r.refused(shard, node, err)
