@@ -66,7 +66,8 @@ func (e *BusyError) Error() string {
 type UnreachableError struct {
 	// Node is its id.
 	Node string
-	// Cause is why; nil if its address is not known.
+	// Cause is why; nil if its address is not known. It is not unwrapped: that a
+	// connection was canceled does not mean that the caller was.
 	Cause error
 }
 
@@ -76,6 +77,3 @@ func (e *UnreachableError) Error() string {
 	}
 	return fmt.Sprintf("node %s cannot be reached: %v", e.Node, e.Cause)
 }
-
-// Unwrap returns why.
-func (e *UnreachableError) Unwrap() error { return e.Cause }

@@ -105,8 +105,8 @@ func (s *session) receive() {
 	for {
 		message, err := s.stream.Recv()
 		if err != nil {
-			if cause := context.Cause(s.stream.Context()); cause != nil {
-				err = cause
+			if cause := context.Cause(s.stream.Context()); cause != nil && !errors.Is(cause, context.Canceled) {
+				err = cause // the link's own reason
 			}
 			s.end(err)
 			return
