@@ -22,6 +22,10 @@ const (
 	nameBytesMax    = 64
 	addressBytesMax = 512
 	nodesMax        = 1000
+	// goneMax bounds the records of nodes that were removed and have no replicas
+	// any more. They are kept to tell such a node, should it come back, that it
+	// was: a forgotten one joins anew, and drops what it has.
+	goneMax = 100
 )
 
 // checkJoin refuses what cannot be written down.
@@ -82,7 +86,8 @@ func (m *Membership) admit(ctx context.Context, records *catalog.Records, req *i
 	if err != nil {
 		return nil, err
 	}
-	if known == nil && len(records.Directory.GetNodes()) >= nodesMax {
+	gone := gone(records.Directory)
+	if known == nil && len(records.Directory.GetNodes())-len(gone) >= nodesMax {
 		return nil, refuse("the cluster has %d nodes on record, and no more are allowed", nodesMax)
 	}
 	node := joined(known, req.GetNode(), m.now())
@@ -92,17 +97,41 @@ func (m *Membership) admit(ctx context.Context, records *catalog.Records, req *i
 	change := records.Change()
 	change.PutNode(req.GetNodeId(), node)
 	for _, id := range replaced {
-		gone := proto.CloneOf(records.Directory.GetNodes()[id])
-		gone.State = internalv1.NodeState_NODE_STATE_REMOVED
-		gone.DeadSinceMs = uint64(m.now().UnixMilli()) // its sign of life may last for some seconds yet
-		change.PutNode(id, gone)
-		m.log.Info("node is replaced by one of the same name", "node", id, "name", gone.GetName(), "by", req.GetNodeId())
+		old := proto.CloneOf(records.Directory.GetNodes()[id])
+		old.State = internalv1.NodeState_NODE_STATE_REMOVED
+		old.DeadSinceMs = uint64(m.now().UnixMilli()) // its sign of life may last for some seconds yet
+		change.PutNode(id, old)
+		m.log.Info("node is replaced by one of the same name", "node", id, "name", old.GetName(), "by", req.GetNodeId())
+	}
+	for _, id := range gone[:max(0, len(gone)-goneMax)] {
+		change.ForgetNode(id)
 	}
 	// Rewriting the cluster's record makes two joins at once conflict, so that no
 	// name is given twice, and a join with the raising of the level.
 	change.PutCluster(cluster)
 	m.log.Info("node joins", "node", req.GetNodeId(), "name", node.GetName(), "address", node.GetPeerAddress(), "new", known == nil)
 	return change, nil
+}
+
+// gone lists the nodes that were removed and have no replicas any more, those that
+// joined first first.
+func gone(d *internalv1.Directory) []string {
+	needed := make(map[string]bool)
+	for _, placed := range d.GetPlacements() {
+		for _, r := range placed.GetReplicas() {
+			needed[r.GetNodeId()] = true
+		}
+	}
+	var list []string
+	for id, node := range d.GetNodes() {
+		if node.GetState() == internalv1.NodeState_NODE_STATE_REMOVED && !needed[id] {
+			list = append(list, id)
+		}
+	}
+	slices.SortFunc(list, func(a, b string) int {
+		return cmp.Or(cmp.Compare(d.GetNodes()[a].GetJoinTimeMs(), d.GetNodes()[b].GetJoinTimeMs()), cmp.Compare(a, b))
+	})
+	return list
 }
 
 // joined is a node's record after a join.

@@ -289,7 +289,7 @@ func TestAgentRetries(t *testing.T) {
 		require.InDelta(t, 16, h.calls, 7)
 		h.fails = nil
 		h.mu.Unlock()
-		pass(t, 2 * retryMax)
+		pass(t, 2*retryMax)
 		synctest.Wait()
 		require.Equal(t, caughtUp, p.states(2)[2])
 	})
@@ -331,7 +331,7 @@ func TestAgentHandsOverSeldom(t *testing.T) {
 		h.noHandOver = errors.New("the other does not take over")
 		h.mu.Unlock()
 		p.set(2, placedOn("a", "me", voter, "a", voter))
-		pass(t, 10 * time.Minute)
+		pass(t, 10*time.Minute)
 		synctest.Wait()
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -352,7 +352,7 @@ func TestAgentFindsStrangers(t *testing.T) {
 		h.groups[3] = map[uint64]bool{5: true, 9: true}
 		h.running[3] = shards.ReplicaStatus{Shard: 3, Replica: 5, Leader: 5}
 		h.mu.Unlock()
-		pass(t, 2 * reconcileEvery)
+		pass(t, 2*reconcileEvery)
 		synctest.Wait()
 		require.Equal(t, map[uint64]bool{1: true}, h.groups[2])
 		require.Equal(t, map[uint64]bool{5: true, 9: true}, h.groups[3])

@@ -3,6 +3,7 @@ package placement_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -164,6 +165,26 @@ func TestJoinInPlaceOfAnother(t *testing.T) {
 	moved.NodeId, moved.Node.BootId = "d", "boot-d"
 	d = j.join(moved)
 	require.Equal(t, removed, d.GetNodes()["c"].GetState())
+}
+
+// Nodes that were removed long ago are forgotten, the first first, but none that has
+// replicas.
+func TestJoinForgets(t *testing.T) {
+	t.Parallel()
+	j := newJoiners(t)
+	records, err := j.catalog.Records(t.Context())
+	require.NoError(t, err)
+	change := records.Change()
+	for n := range 110 {
+		change.PutNode(fmt.Sprintf("old-%03d", n), &internalv1.NodeRecord{State: removed, JoinTimeMs: uint64(1 + n)})
+	}
+	change.PutPlacement(2, &internalv1.PlacementRecord{Replicas: []*internalv1.ReplicaRecord{{ReplicaId: 1, NodeId: "old-003"}}})
+	require.NoError(t, j.catalog.Commit(t.Context(), change))
+	d := j.join(joining("b", "n2", "boot-b"))
+	require.Len(t, d.GetNodes(), 1+1+1+100)
+	for id, kept := range map[string]bool{"old-000": false, "old-003": true, "old-009": false, "old-010": true, "old-109": true, "b": true} {
+		require.Equal(t, kept, d.GetNodes()[id] != nil, id)
+	}
 }
 
 // Two that come at once under one name do not both get it.

@@ -198,6 +198,13 @@ var table = []row{
 		retryAfter: 50 * time.Millisecond,
 	},
 	{
+		match: matchIs(catalog.ErrConflict),
+		code:  connect.CodeResourceExhausted, status: http.StatusTooManyRequests,
+		reason:     flotillav1.Reason_REASON_SHARD_BUSY,
+		advice:     "nothing was applied, try again more slowly",
+		retryAfter: 100 * time.Millisecond,
+	},
+	{
 		match: matchAs(func(e *shards.NotLeaderError) facts {
 			f := facts{what: "the namespace's shard has no leader here"}
 			if e.Leader != 0 {

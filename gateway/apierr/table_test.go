@@ -142,6 +142,12 @@ func samples() []sample {
 			message: "may or may not have been applied",
 		},
 		{
+			name: "busy catalog", err: fmt.Errorf("create a namespace: %w", catalog.ErrConflict),
+			code: connect.CodeResourceExhausted, status: http.StatusTooManyRequests, reason: flotillav1.Reason_REASON_SHARD_BUSY,
+			retryAfter: 100 * time.Millisecond,
+			message:    "the catalog was changed by somebody else at the same time: nothing was applied",
+		},
+		{
 			name: "busy", err: &shards.BusyError{Shard: 3, Queue: "tenant", RetryAfter: 2 * time.Second},
 			code: connect.CodeResourceExhausted, status: 429, reason: flotillav1.Reason_REASON_SHARD_BUSY,
 			metadata: map[string]string{"queue": "tenant"}, retryAfter: 2 * time.Second, message: "too many writes",

@@ -27,7 +27,7 @@ type APIKey struct {
 // *tenancy.AlreadyExistsError or *tenancy.QuotaError.
 func (c *Catalog) CreateAPIKey(ctx context.Context, key APIKey) (APIKey, error) {
 	key.CreateTime = c.now()
-	err := retryConflicts(func() error { return c.createAPIKey(ctx, key) })
+	err := retryConflicts(ctx, func() error { return c.createAPIKey(ctx, key) })
 	return key, err
 }
 
@@ -127,7 +127,7 @@ var ErrAPIKeyNotFound = errors.New("the tenant has no API key of this id")
 
 // RevokeAPIKey ends a key.
 func (c *Catalog) RevokeAPIKey(ctx context.Context, tenant tenancy.TenantID, id string) error {
-	return retryConflicts(func() error { return c.revokeAPIKey(ctx, tenant, id) })
+	return retryConflicts(ctx, func() error { return c.revokeAPIKey(ctx, tenant, id) })
 }
 
 func (c *Catalog) revokeAPIKey(ctx context.Context, tenant tenancy.TenantID, id string) error {

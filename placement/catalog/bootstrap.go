@@ -34,7 +34,7 @@ type Bootstrap struct {
 // each shard on its only node. Those of a cluster from before nodes were
 // recorded get what they lack. On one that is complete it changes nothing.
 func (c *Catalog) EnsureCluster(ctx context.Context, b Bootstrap) error {
-	err := retryConflicts(func() error { return c.ensureCluster(ctx, b) })
+	err := retryConflicts(ctx, func() error { return c.ensureCluster(ctx, b) })
 	if errors.Is(err, ErrConflict) {
 		return nil // somebody else wrote them
 	}

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	chance "math/rand/v2"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -101,15 +103,23 @@ func (c *Catalog) propose(ctx context.Context, command *internalv1.Command) (pro
 	return response, nil
 }
 
-// conflictsMax bounds how often a change is tried again after a conflict.
-const conflictsMax = 16
+// How often a change is tried again after a conflict, and what lies between two
+// attempts at most: the more there were, the more others seem to try.
+const (
+	conflictsMax     = 16
+	conflictPauseMax = 100 * time.Millisecond
+)
 
 // retryConflicts runs a read-and-commit until it meets no conflict.
-func retryConflicts(attempt func() error) error {
+func retryConflicts(ctx context.Context, attempt func() error) error {
 	var err error
-	for range conflictsMax {
+	for n := range conflictsMax {
 		if err = attempt(); !errors.Is(err, ErrConflict) {
 			return err
+		}
+		pause(ctx, chance.N(min(time.Millisecond<<n, conflictPauseMax))) //nolint:gosec // chance, not secrecy
+		if ctx.Err() != nil {
+			break
 		}
 	}
 	return err

@@ -68,7 +68,7 @@ func (c *Catalog) EndLive(ctx context.Context, lease int64) error {
 // already. Who joined last under the node's id is the node: every other process
 // gets a *ClonedError. A node without a record gets ErrNodeNotFound.
 func (c *Catalog) ShowLive(ctx context.Context, node, boot string, lease int64) error {
-	return retryConflicts(func() error {
+	return retryConflicts(ctx, func() error {
 		r, err := read(ctx, c, nodeKey(node), &internalv1.NodeRecord{})
 		switch {
 		case err != nil:

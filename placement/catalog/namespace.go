@@ -73,7 +73,7 @@ func (c *Catalog) CreateNamespaces(ctx context.Context, tenant tenancy.TenantID,
 	c.placing.Lock()
 	defer c.placing.Unlock()
 	now := c.now()
-	err := retryConflicts(func() error { return c.placeNamespaces(ctx, tenant, names, limits, now) })
+	err := retryConflicts(ctx, func() error { return c.placeNamespaces(ctx, tenant, names, limits, now) })
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func (c *Catalog) RemoveNode(ctx context.Context, id string) error {
 }
 
 func (c *Catalog) setNodeState(ctx context.Context, id string, state internalv1.NodeState) error {
-	return retryConflicts(func() error {
+	return retryConflicts(ctx, func() error {
 		r, err := read(ctx, c, nodeKey(id), &internalv1.NodeRecord{})
 		if err != nil {
 			return err

@@ -68,6 +68,12 @@ type Change struct {
 // PutNode writes the record of a node.
 func (t *Change) PutNode(id string, node *internalv1.NodeRecord) { t.put(nodeKey(id), node) }
 
+// ForgetNode removes the record of a node.
+func (t *Change) ForgetNode(id string) {
+	t.txn.expect(nodeKey(id), t.read.revisions[nodeKey(id)])
+	t.txn.remove(nodeKey(id))
+}
+
 // PutPlacement writes the placement of a shard.
 func (t *Change) PutPlacement(id shards.ShardID, placed *internalv1.PlacementRecord) {
 	t.put(placementKey(id), placed)
@@ -98,7 +104,7 @@ func (c *Catalog) Placement(ctx context.Context, id shards.ShardID) (*internalv1
 // it, until nobody else changes it in between. An edit that returns false leaves
 // it as it is, as does a placement that does not exist.
 func (c *Catalog) ChangePlacement(ctx context.Context, id shards.ShardID, edit func(*internalv1.PlacementRecord) bool) error {
-	return retryConflicts(func() error {
+	return retryConflicts(ctx, func() error {
 		r, err := read(ctx, c, placementKey(id), &internalv1.PlacementRecord{})
 		if err != nil || !r.exists() || !edit(r.message) {
 			return err

@@ -64,7 +64,7 @@ func emptiest(list []shardRecord) *shardRecord {
 // fewest, and namespaces are placed on them from then on. Placement adds the other
 // replicas. It returns ErrTooManyShards, or ErrNoNode.
 func (c *Catalog) AddShards(ctx context.Context, n int) error {
-	return retryConflicts(func() error { return c.addShards(ctx, n) })
+	return retryConflicts(ctx, func() error { return c.addShards(ctx, n) })
 }
 
 func (c *Catalog) addShards(ctx context.Context, n int) error {
