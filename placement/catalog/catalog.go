@@ -97,7 +97,7 @@ func New(host Host, directory *Directory, cfg Config, now func() time.Time, log 
 		return nil, err
 	}
 	c := &Catalog{host: host, directory: directory, now: now, log: log, cache: records}
-	c.trust = trust{freshFor: cfg.FreshFor, now: now}
+	c.trust.begin(cfg.FreshFor, now)
 	c.stop = func(error) {}
 	return c, nil
 }

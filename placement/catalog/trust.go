@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
@@ -29,13 +30,19 @@ const (
 type trust struct {
 	freshFor time.Duration
 	now      func() time.Time
+	// start is what freshUntil counts from.
+	start time.Time
+
+	// Every request asks whether an entry is usable, so that takes no lock.
+
+	// unreachable tells that the last look failed.
+	unreachable atomic.Bool
+	// freshUntil is freshFor after a moment at which the watch had shown
+	// everything, as a time.Duration since start.
+	freshUntil atomic.Int64
 
 	// mu guards the rest.
 	mu sync.Mutex
-	// unreachable tells that the last look failed.
-	unreachable bool
-	// confirmed is a moment at which the watch had shown everything.
-	confirmed time.Time
 	// shown is the revision up to which the watch has shown everything; 0 while
 	// there is none.
 	shown uint64
@@ -45,19 +52,23 @@ type trust struct {
 	wanted uint64
 }
 
+// begin sets a trust up that has nothing yet to rest on.
+func (t *trust) begin(freshFor time.Duration, now func() time.Time) {
+	t.freshFor, t.now, t.start = freshFor, now, now()
+	t.freshUntil.Store(-1)
+}
+
 // usable tells whether an entry may be given out as it is.
 func (t *trust) usable(f found) bool {
 	if !f.known {
 		return false
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !f.old && t.now().Sub(t.confirmed) <= t.freshFor {
+	if !f.old && int64(t.now().Sub(t.start)) <= t.freshUntil.Load() {
 		return true
 	}
 	// That a record does not exist is not held for true any longer: a caller
 	// can try again, but is misled by a wrong no.
-	return t.unreachable && f.value != nil
+	return t.unreachable.Load() && f.value != nil
 }
 
 // showed notes how far the watch is.
@@ -83,11 +94,7 @@ func (t *trust) looked(at time.Time, revision uint64) {
 // reach notes whether the system shard can be reached, and returns whether that
 // is new.
 func (t *trust) reach(reachable bool) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	changed := t.unreachable == reachable
-	t.unreachable = !reachable
-	return changed
+	return t.unreachable.Swap(!reachable) == reachable
 }
 
 // hangs tells whether the watch has not shown for too long what it should have.
@@ -107,7 +114,8 @@ func (t *trust) hangs() bool {
 // settle needs mu.
 func (t *trust) settle() {
 	if t.wanted != 0 && t.shown >= t.wanted {
-		t.confirmed, t.wanted = t.asked, 0
+		t.freshUntil.Store(int64(t.asked.Sub(t.start) + t.freshFor))
+		t.wanted = 0
 	}
 }
 

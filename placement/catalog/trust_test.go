@@ -12,7 +12,8 @@ import (
 func TestTrust(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
-	tr := trust{freshFor: 5 * time.Second, now: func() time.Time { return now }}
+	var tr trust
+	tr.begin(5*time.Second, func() time.Time { return now })
 	record := found{known: true, value: "a record"}
 	old := found{known: true, old: true, value: "a record"}
 	absent := found{known: true}
