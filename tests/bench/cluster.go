@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -22,7 +23,7 @@ func newFlotillaCluster(o *options, path, dir string) (*side, error) {
 		return nil, err
 	}
 	var members []*server
-	var apis, etcds []string
+	var apis, etcds, operators []string
 	for i := range o.nodes {
 		own := filepath.Join(dir, strconv.Itoa(i))
 		a := addresses[perNode*i:]
@@ -36,11 +37,10 @@ func newFlotillaCluster(o *options, path, dir string) (*side, error) {
 			args = append(args, "--join", addresses[3])
 		}
 		members = append(members, &server{name: "flotilla", dir: own, path: path, args: args, env: serverEnv(o)})
-		apis, etcds = append(apis, "http://"+a[0]), append(etcds, a[1])
+		apis, etcds, operators = append(apis, "http://"+a[0]), append(etcds, a[1]), append(operators, "http://"+a[2])
 	}
 	s := members[0]
 	s.others = members[1:]
-	ops := "http://" + addresses[2]
 	info := func() (devInfo, error) {
 		var info devInfo
 		data, err := os.ReadFile(filepath.Join(s.dir, "data", "tenant-bench.json"))
@@ -53,7 +53,7 @@ func newFlotillaCluster(o *options, path, dir string) (*side, error) {
 		if err := probeFlotilla(ctx, info); err != nil {
 			return err
 		}
-		return probeReplicated(ctx, ops, o.nodes)
+		return probeReplicated(ctx, operators[0], o.nodes)
 	}
 	var opened atomic.Int64
 	return &side{
@@ -75,7 +75,7 @@ func newFlotillaCluster(o *options, path, dir string) (*side, error) {
 			}
 			return &flotillaTarget{client: client, kv: client.Namespace(info.Namespace).KV}, nil
 		},
-		profileURL: func() (string, error) { return ops + "/debug/pprof/profile", nil },
+		profileURL: func() (string, error) { return leaderProfileURL(operators) },
 	}, nil
 }
 
@@ -106,4 +106,32 @@ func probeReplicated(ctx context.Context, ops string, voters int) error {
 		}
 		return nil
 	})
+}
+
+// loadedShard is the shard of the tenant's namespace: the first data shard.
+const loadedShard = 2
+
+// leaderProfileURL is where the node that leads the loaded shard profiles itself.
+func leaderProfileURL(operators []string) (string, error) {
+	for _, ops := range operators {
+		var status struct {
+			NodeID string `json:"node_id"`
+			Shards []struct {
+				Shard      uint64 `json:"shard"`
+				LeaderNode string `json:"leader_node"`
+			} `json:"shards"`
+		}
+		err := fetch(context.Background(), ops+"/status", func(response *http.Response) error {
+			return json.NewDecoder(response.Body).Decode(&status)
+		})
+		if err != nil {
+			return "", err
+		}
+		for _, s := range status.Shards {
+			if s.Shard == loadedShard && s.LeaderNode == status.NodeID {
+				return ops + "/debug/pprof/profile", nil
+			}
+		}
+	}
+	return "", errors.New("no node leads the shard that is loaded")
 }
