@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -191,16 +193,29 @@ func TestJoinForgets(t *testing.T) {
 func TestJoinAtOnce(t *testing.T) {
 	t.Parallel()
 	j := newJoiners(t)
+	j.join(joining("b", "n2", "boot-b"))
+	j.join(joining("c", "n3", "boot-c"))
+	// Both have read the records when they ask who is where.
+	var both sync.WaitGroup
+	both.Add(2)
+	self := placement.Self{ClusterID: clusterID, NodeID: nodeID(1)}
+	service := placement.NewMembership(self, j.catalog, catalog.NewDirectory(), func(_ context.Context, address string, _ *internalv1.HelloRequest) (*internalv1.HelloResponse, error) {
+		if address == "n2:1" || address == "n3:1" {
+			both.Done()
+			both.Wait()
+		}
+		return nil, errors.New("nobody answers")
+	}, time.Now, slog.New(slog.DiscardHandler))
 	errs := make(chan error)
 	for _, id := range []string{"b", "c"} {
 		go func() {
-			req := joining(id, "twin", "boot-"+id)
+			req := joining(id, "twin", "boot-again-"+id)
 			req.Node.PeerAddress = id + ":1"
-			_, err := j.service.Join(t.Context(), req)
+			_, err := service.Join(t.Context(), req)
 			errs <- err
 		}()
 	}
-	require.NoError(t, errors.Join(<-errs, <-errs), "nobody answers yet, so the second takes the first one's place")
+	require.NoError(t, errors.Join(<-errs, <-errs), "nobody answers, so the second takes the first one's place")
 	records, err := j.catalog.Records(t.Context())
 	require.NoError(t, err)
 	states := map[internalv1.NodeState]int{}

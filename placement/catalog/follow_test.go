@@ -78,8 +78,13 @@ func TestWatchesEnd(t *testing.T) {
 	gateway := follow(t, there, catalog.Config{})
 	for round, id := range []string{"key1", "key2", "key3", "key4"} {
 		createKey(t, operator, id)
-		require.Eventually(t, func() bool { _, err := gateway.APIKey(ctx, id); return err == nil }, waitMax, waitTick)
-		there.SetDown(errors.New("nothing is to be repaired by reading"))
+		require.Eventually(t, func() bool {
+			there.SetDown(nil)
+			_, _ = gateway.APIKey(ctx, id)
+			there.SetDown(errors.New("nothing is to be repaired by reading"))
+			_, err := gateway.APIKey(ctx, id)
+			return err == nil
+		}, waitMax, waitTick, "it is remembered")
 		there.EndWatches()
 		require.NoError(t, operator.RevokeAPIKey(ctx, "t", id))
 		require.NoError(t, operator.Drain(ctx, catalogtest.NodeID))
