@@ -3,14 +3,13 @@ package placement
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/flotillakv/flotilla/placement/catalog"
@@ -29,14 +28,14 @@ const (
 )
 
 // checkJoin refuses what cannot be written down.
-func checkJoin(req *internalv1.JoinRequest) error {
-	n := req.GetNode()
+func checkJoin(req *Joining) error {
+	n := req.Node
 	for _, field := range []struct {
 		name, value string
 		max         int
 		required    bool
 	}{
-		{"node_id", req.GetNodeId(), nameBytesMax, true},
+		{"node_id", req.NodeID, nameBytesMax, true},
 		{"name", n.GetName(), nameBytesMax, true},
 		{"boot_id", n.GetBootId(), nameBytesMax, true},
 		{"zone", n.GetZone(), nameBytesMax, false},
@@ -48,37 +47,32 @@ func checkJoin(req *internalv1.JoinRequest) error {
 	} {
 		switch {
 		case field.required && field.value == "":
-			return status.Errorf(codes.InvalidArgument, "%s is missing", field.name)
+			return refuse("%s is missing", field.name)
 		case len(field.value) > field.max:
-			return status.Errorf(codes.InvalidArgument, "%s has %d bytes, more than %d", field.name, len(field.value), field.max)
+			return refuse("%s has %d bytes, more than %d", field.name, len(field.value), field.max)
 		}
 	}
-	if strings.Contains(req.GetNodeId(), "/") {
-		return status.Error(codes.InvalidArgument, "node_id has a slash")
+	if strings.Contains(req.NodeID, "/") {
+		return refuse("node_id has a slash")
 	}
 	return nil
 }
 
-// refuse is an answer that an operator must see to.
-func refuse(format string, args ...any) error {
-	return status.Errorf(codes.FailedPrecondition, format, args...)
-}
-
 // admit decides whether a node may join, and returns what is to be written down
 // for it; nil if all of it is there.
-func (m *Membership) admit(ctx context.Context, records *catalog.Records, req *internalv1.JoinRequest, bell *doorbell) (*catalog.Change, error) {
+func (m *Membership) admit(ctx context.Context, records *catalog.Records, req *Joining, bell *doorbell) (*catalog.Change, error) {
 	cluster := records.Directory.GetCluster()
 	switch {
 	case cluster.GetClusterId() == "":
-		return nil, status.Error(codes.Unavailable, "the cluster is being set up: try again")
-	case req.GetClusterId() != cluster.GetClusterId():
+		return nil, errors.New("the cluster is being set up: try again")
+	case req.ClusterID != cluster.GetClusterId():
 		return nil, refuse("this is cluster %s; the node's data directory belongs to cluster %s: use an empty directory, or join the other cluster",
-			cluster.GetClusterId(), req.GetClusterId())
-	case req.GetNode().GetLevel() < cluster.GetLevel():
+			cluster.GetClusterId(), req.ClusterID)
+	case req.Node.GetLevel() < cluster.GetLevel():
 		return nil, refuse("the cluster uses feature level %d, and version %s of the node knows no more than %d: upgrade the node",
-			cluster.GetLevel(), cmp.Or(req.GetNode().GetVersion(), "?"), req.GetNode().GetLevel())
+			cluster.GetLevel(), cmp.Or(req.Node.GetVersion(), "?"), req.Node.GetLevel())
 	}
-	known := records.Directory.GetNodes()[req.GetNodeId()]
+	known := records.Directory.GetNodes()[req.NodeID]
 	if err := m.admitKnown(ctx, known, req, bell); err != nil {
 		return nil, err
 	}
@@ -90,18 +84,18 @@ func (m *Membership) admit(ctx context.Context, records *catalog.Records, req *i
 	if known == nil && len(records.Directory.GetNodes())-len(gone) >= nodesMax {
 		return nil, refuse("the cluster has %d nodes on record, and no more are allowed", nodesMax)
 	}
-	node := joined(known, req.GetNode(), m.now())
+	node := joined(known, req.Node, m.now())
 	if len(replaced) == 0 && proto.Equal(known, node) {
 		return nil, nil //nolint:nilnil // nothing to do is no error
 	}
 	change := records.Change()
-	change.PutNode(req.GetNodeId(), node)
+	change.PutNode(req.NodeID, node)
 	for _, id := range replaced {
 		old := proto.CloneOf(records.Directory.GetNodes()[id])
 		old.State = internalv1.NodeState_NODE_STATE_REMOVED
 		old.DeadSinceMs = uint64(m.now().UnixMilli()) // its sign of life may last for some seconds yet
 		change.PutNode(id, old)
-		m.log.Info("node is replaced by one of the same name", "node", id, "name", old.GetName(), "by", req.GetNodeId())
+		m.log.Info("node is replaced by one of the same name", "node", id, "name", old.GetName(), "by", req.NodeID)
 	}
 	for _, id := range gone[:max(0, len(gone)-goneMax)] {
 		change.ForgetNode(id)
@@ -109,7 +103,7 @@ func (m *Membership) admit(ctx context.Context, records *catalog.Records, req *i
 	// Rewriting the cluster's record makes two joins at once conflict, so that no
 	// name is given twice, and a join with the raising of the level.
 	change.PutCluster(cluster)
-	m.log.Info("node joins", "node", req.GetNodeId(), "name", node.GetName(), "address", node.GetPeerAddress(), "new", known == nil)
+	m.log.Info("node joins", "node", req.NodeID, "name", node.GetName(), "address", node.GetPeerAddress(), "new", known == nil)
 	return change, nil
 }
 
@@ -144,19 +138,19 @@ func joined(known, said *internalv1.NodeRecord, now time.Time) *internalv1.NodeR
 }
 
 // admitKnown refuses a node that must not come back, or that runs elsewhere.
-func (m *Membership) admitKnown(ctx context.Context, known *internalv1.NodeRecord, req *internalv1.JoinRequest, bell *doorbell) error {
+func (m *Membership) admitKnown(ctx context.Context, known *internalv1.NodeRecord, req *Joining, bell *doorbell) error {
 	switch {
 	case known == nil:
 		return nil
 	case known.GetState() == internalv1.NodeState_NODE_STATE_REMOVED:
-		return refuse("node %s was removed from the cluster and its replicas were replaced: start with an empty data directory", req.GetNodeId())
-	case known.GetBootId() == req.GetNode().GetBootId():
+		return refuse("node %s was removed from the cluster and its replicas were replaced: start with an empty data directory", req.NodeID)
+	case known.GetBootId() == req.Node.GetBootId():
 		return nil // it asks again
 	}
 	there := bell.ring(ctx, known.GetPeerAddress())
-	if there.GetNodeId() == req.GetNodeId() && there.GetBootId() != req.GetNode().GetBootId() {
+	if there.GetNodeId() == req.NodeID && there.GetBootId() != req.Node.GetBootId() {
 		return refuse("node %s runs already, at %s: the data directory was copied; stop one of the two, and give the other an empty directory",
-			req.GetNodeId(), known.GetPeerAddress())
+			req.NodeID, known.GetPeerAddress())
 	}
 	return nil
 }
@@ -164,22 +158,21 @@ func (m *Membership) admitKnown(ctx context.Context, known *internalv1.NodeRecor
 // replaces returns the nodes that a node takes the place of, as it has their name.
 // A name is free when nobody answers as the node that had it: it is dead, or was
 // started again with an empty directory.
-func (m *Membership) replaces(ctx context.Context, records *catalog.Records, req *internalv1.JoinRequest, bell *doorbell) (list []string, err error) {
+func (m *Membership) replaces(ctx context.Context, records *catalog.Records, req *Joining, bell *doorbell) (list []string, err error) {
 	for _, id := range slices.Sorted(maps.Keys(records.Directory.GetNodes())) {
 		other := records.Directory.GetNodes()[id]
 		removed := other.GetState() == internalv1.NodeState_NODE_STATE_REMOVED
-		if id == req.GetNodeId() || other.GetName() != req.GetNode().GetName() || removed {
+		if id == req.NodeID || other.GetName() != req.Node.GetName() || removed {
 			continue
 		}
 		there := bell.ring(ctx, other.GetPeerAddress())
 		switch {
 		case there.GetNodeId() == id:
 			return nil, refuse("the name %q is taken by node %s, which runs at %s: choose another name", other.GetName(), id, other.GetPeerAddress())
-		case there.GetBootId() == req.GetNode().GetBootId():
+		case there.GetBootId() == req.Node.GetBootId():
 			// It came with an empty directory, and has the old one's address.
 		case records.Live[id] != "":
-			return nil, status.Errorf(codes.Unavailable,
-				"the name %q is taken by node %s, which showed signs of life within the last seconds, but does not answer at %s: try again, or choose another name",
+			return nil, fmt.Errorf("the name %q is taken by node %s, which showed signs of life within the last seconds, but does not answer at %s: try again, or choose another name",
 				other.GetName(), id, other.GetPeerAddress())
 		}
 		list = append(list, id)

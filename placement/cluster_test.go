@@ -200,9 +200,9 @@ func startSystem(c *cluster, n *testNode, data ...shards.ShardID) error {
 // join starts a node that joins by way of another.
 func (c *cluster) join(n, by *testNode) *testNode {
 	c.t.Helper()
-	answer, err := by.membership.Join(c.ctx(), &internalv1.JoinRequest{ClusterId: clusterID, NodeId: n.id, Node: n.record()})
+	answer, err := by.membership.Join(c.ctx(), placement.Joining{ClusterID: clusterID, NodeID: n.id, Node: n.record()})
 	require.NoError(c.t, err)
-	n.directory.Seed(answer.GetDirectory())
+	n.directory.Seed(answer)
 	n.run()
 	return n
 }

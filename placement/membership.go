@@ -3,11 +3,9 @@ package placement
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/flotillakv/flotilla/placement/catalog"
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
@@ -45,30 +43,51 @@ func (m *Membership) Hello(context.Context, *internalv1.HelloRequest) (*internal
 // changed the records.
 const joinAttemptsMax = 16
 
-// Join implements MembershipServiceServer. Its errors have one of these codes:
-// InvalidArgument and FailedPrecondition for what an operator must see to, and
-// Unavailable when it is worth trying again, here or on another node.
-func (m *Membership) Join(ctx context.Context, req *internalv1.JoinRequest) (*internalv1.JoinResponse, error) {
-	if err := checkJoin(req); err != nil {
+// Joining is a node that comes.
+type Joining struct {
+	// ClusterID is the cluster that it belongs to.
+	ClusterID string
+	// NodeID is its id.
+	NodeID string
+	// Node is what it says of itself; its state and times are set here.
+	Node *internalv1.NodeRecord
+}
+
+// RefusedError says that a node must not join, and what its operator has to see
+// to. Trying again is no use.
+type RefusedError struct{ Why string }
+
+func (e *RefusedError) Error() string { return e.Why }
+
+// refuse is an answer that an operator must see to.
+func refuse(format string, args ...any) error {
+	return &RefusedError{Why: fmt.Sprintf(format, args...)}
+}
+
+// Join writes a node into the catalog, as a new one or as one that started again,
+// and returns what it needs to begin. It refuses with *RefusedError; after any
+// other error it is worth trying again.
+func (m *Membership) Join(ctx context.Context, node Joining) (*internalv1.Directory, error) {
+	if err := checkJoin(&node); err != nil {
 		return nil, err
 	}
 	doorbell := &doorbell{hello: m.hello, self: m.self, answers: make(map[string]*internalv1.HelloResponse)}
 	for range joinAttemptsMax {
 		records, err := m.catalog.Records(ctx)
 		if err != nil {
-			return nil, status.Errorf(codes.Unavailable, "the cluster's records cannot be read: %s", err)
+			return nil, fmt.Errorf("the cluster's records cannot be read: %w", err)
 		}
-		change, err := m.admit(ctx, records, req, doorbell)
+		change, err := m.admit(ctx, records, &node, doorbell)
 		if err != nil {
 			return nil, err
 		}
 		if change == nil {
-			return &internalv1.JoinResponse{Directory: records.Directory}, nil
+			return records.Directory, nil
 		}
 		err = m.catalog.Commit(ctx, change)
 		if err != nil && !errors.Is(err, catalog.ErrConflict) {
-			return nil, status.Errorf(codes.Unavailable, "the node cannot be written down: %s", err)
+			return nil, fmt.Errorf("the node cannot be written down: %w", err)
 		}
 	}
-	return nil, status.Error(codes.Unavailable, "others change the cluster at the same time: try again")
+	return nil, errors.New("others change the cluster at the same time: try again")
 }

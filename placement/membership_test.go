@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/flotillakv/flotilla/placement"
@@ -53,27 +51,28 @@ func newJoiners(t *testing.T) *joiners {
 }
 
 // joining is a request with one process's boot id.
-func joining(id, name, boot string) *internalv1.JoinRequest {
-	return &internalv1.JoinRequest{ClusterId: clusterID, NodeId: id, Node: &internalv1.NodeRecord{
+func joining(id, name, boot string) placement.Joining {
+	return placement.Joining{ClusterID: clusterID, NodeID: id, Node: &internalv1.NodeRecord{
 		Name: name, PeerAddress: name + ":1", RaftAddress: name + ":2", Hosts: true, Level: 1, BootId: boot,
 	}}
 }
 
 // join joins, and from then on answers at its address.
-func (j *joiners) join(req *internalv1.JoinRequest) *internalv1.Directory {
+func (j *joiners) join(req placement.Joining) *internalv1.Directory {
 	j.t.Helper()
-	response, err := j.service.Join(j.t.Context(), req)
+	directory, err := j.service.Join(j.t.Context(), req)
 	require.NoError(j.t, err)
-	j.doors[req.GetNode().GetPeerAddress()] = &internalv1.HelloResponse{NodeId: req.GetNodeId(), BootId: req.GetNode().GetBootId()}
-	return response.GetDirectory()
+	j.doors[req.Node.GetPeerAddress()] = &internalv1.HelloResponse{NodeId: req.NodeID, BootId: req.Node.GetBootId()}
+	return directory
 }
 
-func (j *joiners) refused(req *internalv1.JoinRequest, code codes.Code, says string) {
+func (j *joiners) refused(req placement.Joining, final bool, says string) {
 	j.t.Helper()
 	before, err := j.catalog.Records(j.t.Context())
 	require.NoError(j.t, err)
 	_, err = j.service.Join(j.t.Context(), req)
-	require.Equal(j.t, code, status.Code(err), "%v", err)
+	_, refused := errors.AsType[*placement.RefusedError](err)
+	require.Equal(j.t, final, refused, "%v", err)
 	require.ErrorContains(j.t, err, says)
 	after, err := j.catalog.Records(j.t.Context())
 	require.NoError(j.t, err)
@@ -117,27 +116,27 @@ func TestJoinIsRefused(t *testing.T) {
 	j.join(joining("b", "n2", "boot-b"))
 
 	foreign := joining("c", "n3", "boot-c")
-	foreign.ClusterId = "another"
-	j.refused(foreign, codes.FailedPrecondition, "use an empty directory")
+	foreign.ClusterID = "another"
+	j.refused(foreign, true, "use an empty directory")
 	old := joining("c", "n3", "boot-c")
 	old.Node.Level, old.Node.Version = 0, "v0"
-	j.refused(old, codes.FailedPrecondition, "upgrade the node")
-	j.refused(joining("c", "n2", "boot-c"), codes.FailedPrecondition, "choose another name")
-	j.refused(joining("b", "n2", "copy"), codes.FailedPrecondition, "was copied")
+	j.refused(old, true, "upgrade the node")
+	j.refused(joining("c", "n2", "boot-c"), true, "choose another name")
+	j.refused(joining("b", "n2", "copy"), true, "was copied")
 
-	for field, req := range map[string]*internalv1.JoinRequest{
+	for field, req := range map[string]placement.Joining{
 		"node_id":      joining("", "n3", "boot"),
 		"a slash":      joining("c/d", "n3", "boot"),
-		"name":         {ClusterId: clusterID, NodeId: "c", Node: &internalv1.NodeRecord{BootId: "b", PeerAddress: "a:1"}},
+		"name":         {ClusterID: clusterID, NodeID: "c", Node: &internalv1.NodeRecord{BootId: "b", PeerAddress: "a:1"}},
 		"boot_id":      joining("c", "n3", ""),
-		"peer_address": {ClusterId: clusterID, NodeId: "c", Node: &internalv1.NodeRecord{BootId: "b", Name: "c"}},
-		"raft_address": {ClusterId: clusterID, NodeId: "c", Node: &internalv1.NodeRecord{BootId: "b", Name: "c", PeerAddress: "a:1", Hosts: true}},
+		"peer_address": {ClusterID: clusterID, NodeID: "c", Node: &internalv1.NodeRecord{BootId: "b", Name: "c"}},
+		"raft_address": {ClusterID: clusterID, NodeID: "c", Node: &internalv1.NodeRecord{BootId: "b", Name: "c", PeerAddress: "a:1", Hosts: true}},
 	} {
-		j.refused(req, codes.InvalidArgument, field)
+		j.refused(req, true, field)
 	}
 	long := joining("c", "n3", "boot")
 	long.Node.ApiUrl = string(make([]byte, 513))
-	j.refused(long, codes.InvalidArgument, "api_url has 513 bytes")
+	j.refused(long, true, "api_url has 513 bytes")
 }
 
 // Who comes under the name of a node that is dead, or with its disk wiped, takes its
@@ -154,17 +153,17 @@ func TestJoinInPlaceOfAnother(t *testing.T) {
 	moved := joining("c", "n2", "boot-c")
 	moved.Node.PeerAddress = "moved:1"
 	delete(j.doors, "n2:1")
-	j.refused(moved, codes.Unavailable, "signs of life")
+	j.refused(moved, false, "signs of life")
 	// The one that comes is at its address: it was started again.
 	j.doors["n2:1"] = &internalv1.HelloResponse{BootId: "boot-c"}
 	d := j.join(joining("c", "n2", "boot-c"))
 	require.Equal(t, removed, d.GetNodes()["b"].GetState())
 	require.NotZero(t, d.GetNodes()["b"].GetDeadSinceMs())
 	require.Equal(t, internalv1.NodeState_NODE_STATE_ACTIVE, d.GetNodes()["c"].GetState())
-	j.refused(joining("b", "n2", "boot-b3"), codes.FailedPrecondition, "start with an empty data directory")
+	j.refused(joining("b", "n2", "boot-b3"), true, "start with an empty data directory")
 	// And dead, without a sign of life.
 	delete(j.doors, "n2:1")
-	moved.NodeId, moved.Node.BootId = "d", "boot-d"
+	moved.NodeID, moved.Node.BootId = "d", "boot-d"
 	d = j.join(moved)
 	require.Equal(t, removed, d.GetNodes()["c"].GetState())
 }

@@ -255,11 +255,11 @@ func TestLeadershipIsHandedOver(t *testing.T) {
 	n1, n2, n3 := g.three()
 	require.Zero(t, n1.HandOver(g.ctx(), []string{nodeID("03"), nodeID("02")}))
 	require.False(t, n1.Leads(dataShard))
-	require.True(t, n3.Leads(dataShard))
+	require.Eventually(t, func() bool { return n3.Leads(dataShard) }, waitMax, time.Millisecond)
 	// The one that comes first is gone: the next one takes over.
 	g.stop("02")
 	require.Zero(t, n3.HandOver(g.ctx(), []string{nodeID("02"), nodeID("01")}))
-	require.True(t, n1.Leads(dataShard))
+	require.Eventually(t, func() bool { return n1.Leads(dataShard) }, waitMax, time.Millisecond)
 	_ = n2
 }
 

@@ -3,8 +3,11 @@ package shards
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/lni/dragonboat/v4"
 )
 
 // Member is one member of a shard's Raft group.
@@ -26,7 +29,7 @@ func (h *Host) Membership(ctx context.Context, id ShardID) ([]Member, error) {
 // members also returns the number of the last change, which the next one has to
 // name: so no change is made on what has changed meanwhile.
 func (h *Host) members(ctx context.Context, id ShardID) (list []Member, lastChange uint64, err error) {
-	group, err := h.node.SyncGetShardMembership(ctx, uint64(id))
+	group, err := h.group(ctx, id)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read the members of shard %d: %w", id, err)
 	}
@@ -38,6 +41,21 @@ func (h *Host) members(ctx context.Context, id ShardID) (list []Member, lastChan
 	}
 	slices.SortFunc(list, func(a, b Member) int { return cmp.Compare(a.Replica, b.Replica) })
 	return list, group.ConfigChangeID, nil
+}
+
+// group asks the engine, which asks the leader once and waits for as long as it is
+// given: so it is given little time, and asked again.
+func (h *Host) group(ctx context.Context, id ShardID) (*dragonboat.Membership, error) {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, readIndexTimeoutMax)
+		group, err := h.node.SyncGetShardMembership(attempt, uint64(id))
+		cancel()
+		again := errors.Is(err, dragonboat.ErrTimeout) || errors.Is(err, dragonboat.ErrShardNotReady)
+		if !again || ctx.Err() != nil {
+			return group, err
+		}
+		pause(ctx, retryTicks*h.cfg.RTT)
+	}
 }
 
 // AddNonVoting adds a member that does not count for the quorum to a shard's

@@ -34,10 +34,13 @@ type reader struct {
 	done sync.WaitGroup
 }
 
-// readIndexTimeout is after how long a follower asks again: its question, or
-// the answer, may have been lost on the way. It includes applying what was
-// committed before.
-const readIndexTimeout = time.Second
+// After how long a follower asks again, at first and at most: its question, or the
+// answer, may have been lost on the way, as it mostly is on a replica that has just
+// joined. It includes applying what was committed before.
+const (
+	readIndexTimeoutMin = 250 * time.Millisecond
+	readIndexTimeoutMax = time.Second
+)
 
 // retryTicks is after how long a read is asked again that was dropped: a new
 // leader takes none before it has committed an entry.
@@ -117,8 +120,8 @@ func (r *reader) leaderChanged() {
 func (r *reader) readIndex() error {
 	r.metrics.readRounds.Inc()
 	giveUp := time.Now().Add(r.timeout)
-	for {
-		err := r.readIndexOnce()
+	for timeout := readIndexTimeoutMin; ; timeout = min(2*timeout, readIndexTimeoutMax) {
+		err := r.readIndexOnce(timeout)
 		if err == nil || !errors.Is(err, dragonboat.ErrShardNotReady) && !errors.Is(err, dragonboat.ErrSystemBusy) {
 			return err
 		}
@@ -134,12 +137,12 @@ func (r *reader) readIndex() error {
 	}
 }
 
-func (r *reader) readIndexOnce() error {
+func (r *reader) readIndexOnce(timeout time.Duration) error {
 	select {
 	case <-r.changed: // an earlier change is none of this attempt
 	default:
 	}
-	request, err := r.node.ReadIndex(uint64(r.shard), readIndexTimeout)
+	request, err := r.node.ReadIndex(uint64(r.shard), timeout)
 	switch {
 	case errors.Is(err, dragonboat.ErrClosed):
 		return ErrStopping

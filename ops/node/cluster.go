@@ -7,9 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/flotillakv/flotilla/gateway/peer"
 	"github.com/flotillakv/flotilla/placement"
 	"github.com/flotillakv/flotilla/placement/plan"
@@ -101,16 +98,15 @@ func (n *Node) register(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
 	id := n.dir.Identity()
-	response, err := n.membership.Join(ctx, &internalv1.JoinRequest{ClusterId: id.ClusterID, NodeId: id.NodeID, Node: n.record()})
-	switch status.Code(err) {
-	case codes.OK:
-		n.directory.Seed(response.GetDirectory())
-		return n.growShards(ctx)
-	case codes.FailedPrecondition, codes.InvalidArgument:
-		return final(fmt.Errorf("join the cluster: %s", status.Convert(err).Message()))
-	default:
-		return fmt.Errorf("join the cluster: %s", status.Convert(err).Message())
+	directory, err := n.membership.Join(ctx, placement.Joining{ClusterID: id.ClusterID, NodeID: id.NodeID, Node: n.record()})
+	if _, refused := errors.AsType[*placement.RefusedError](err); refused {
+		return final(fmt.Errorf("join the cluster: %w", err))
 	}
+	if err != nil {
+		return fmt.Errorf("join the cluster: %w", err)
+	}
+	n.directory.Seed(directory)
+	return n.growShards(ctx)
 }
 
 // registerTimeout is how long one attempt may take: one that began before there

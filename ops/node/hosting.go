@@ -93,6 +93,6 @@ func (n *Node) dataShards() []shards.ShardID {
 func (n *Node) bootstrap() catalog.Bootstrap {
 	return catalog.Bootstrap{
 		ClusterID: n.dir.Identity().ClusterID, NodeID: n.dir.Identity().NodeID,
-		Node: n.record(), DataShards: n.dataShards(),
+		Node: n.record(), DataShards: n.dataShards(), Replication: n.cfg.Replication,
 	}
 }

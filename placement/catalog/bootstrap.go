@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -28,6 +29,9 @@ type Bootstrap struct {
 	Node *internalv1.NodeRecord
 	// DataShards are the shards that namespaces are placed on.
 	DataShards []shards.ShardID
+	// Replication is how many voters a shard has, once there are nodes enough. It
+	// is odd; default 3.
+	Replication int
 }
 
 // EnsureCluster writes the records of a new cluster, with a first replica of
@@ -66,7 +70,7 @@ func (c *Catalog) ensureCluster(ctx context.Context, b Bootstrap) error {
 	t.replace(nodeKey(b.NodeID), 0, NewNode(b.Node, c.now()))
 	cluster.message.ClusterId = b.ClusterID
 	cluster.message.Level = b.Node.GetLevel()
-	cluster.message.Replication = replicationDefault
+	cluster.message.Replication = uint32(cmp.Or(b.Replication, replicationDefault))
 	t.replace(clusterKey, cluster.revision, cluster.message)
 	return c.commit(ctx, &t)
 }

@@ -270,116 +270,6 @@ func (x *Directory) GetCluster() *ClusterRecord {
 	return nil
 }
 
-// JoinRequest is a node that comes.
-type JoinRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The cluster that it belongs to.
-	ClusterId string `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	// Its id.
-	NodeId string `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	// What it says of itself; state and times are set by who writes it.
-	Node          *NodeRecord `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *JoinRequest) Reset() {
-	*x = JoinRequest{}
-	mi := &file_flotilla_internal_v1_membership_proto_msgTypes[3]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *JoinRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*JoinRequest) ProtoMessage() {}
-
-func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_membership_proto_msgTypes[3]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
-func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_membership_proto_rawDescGZIP(), []int{3}
-}
-
-func (x *JoinRequest) GetClusterId() string {
-	if x != nil {
-		return x.ClusterId
-	}
-	return ""
-}
-
-func (x *JoinRequest) GetNodeId() string {
-	if x != nil {
-		return x.NodeId
-	}
-	return ""
-}
-
-func (x *JoinRequest) GetNode() *NodeRecord {
-	if x != nil {
-		return x.Node
-	}
-	return nil
-}
-
-// JoinResponse is what the node needs to begin.
-type JoinResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The cluster as of the join.
-	Directory     *Directory `protobuf:"bytes,1,opt,name=directory,proto3" json:"directory,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *JoinResponse) Reset() {
-	*x = JoinResponse{}
-	mi := &file_flotilla_internal_v1_membership_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *JoinResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*JoinResponse) ProtoMessage() {}
-
-func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_membership_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
-func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_membership_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *JoinResponse) GetDirectory() *Directory {
-	if x != nil {
-		return x.Directory
-	}
-	return nil
-}
-
 var File_flotilla_internal_v1_membership_proto protoreflect.FileDescriptor
 
 const file_flotilla_internal_v1_membership_proto_rawDesc = "" +
@@ -413,17 +303,9 @@ const file_flotilla_internal_v1_membership_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2 .flotilla.internal.v1.NodeRecordR\x05value:\x028\x01\x1ad\n" +
 	"\x0fPlacementsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\x04R\x03key\x12;\n" +
-	"\x05value\x18\x02 \x01(\v2%.flotilla.internal.v1.PlacementRecordR\x05value:\x028\x01\"{\n" +
-	"\vJoinRequest\x12\x1d\n" +
-	"\n" +
-	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
-	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x124\n" +
-	"\x04node\x18\x03 \x01(\v2 .flotilla.internal.v1.NodeRecordR\x04node\"M\n" +
-	"\fJoinResponse\x12=\n" +
-	"\tdirectory\x18\x01 \x01(\v2\x1f.flotilla.internal.v1.DirectoryR\tdirectory2\xb4\x01\n" +
+	"\x05value\x18\x02 \x01(\v2%.flotilla.internal.v1.PlacementRecordR\x05value:\x028\x012e\n" +
 	"\x11MembershipService\x12P\n" +
-	"\x05Hello\x12\".flotilla.internal.v1.HelloRequest\x1a#.flotilla.internal.v1.HelloResponse\x12M\n" +
-	"\x04Join\x12!.flotilla.internal.v1.JoinRequest\x1a\".flotilla.internal.v1.JoinResponseB\xdb\x01\n" +
+	"\x05Hello\x12\".flotilla.internal.v1.HelloRequest\x1a#.flotilla.internal.v1.HelloResponseB\xdb\x01\n" +
 	"\x18com.flotilla.internal.v1B\x0fMembershipProtoP\x01Z<github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1\xa2\x02\x03FIX\xaa\x02\x14Flotilla.Internal.V1\xca\x02\x14Flotilla\\Internal\\V1\xe2\x02 Flotilla\\Internal\\V1\\GPBMetadata\xea\x02\x16Flotilla::Internal::V1b\x06proto3"
 
 var (
@@ -438,39 +320,33 @@ func file_flotilla_internal_v1_membership_proto_rawDescGZIP() []byte {
 	return file_flotilla_internal_v1_membership_proto_rawDescData
 }
 
-var file_flotilla_internal_v1_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_flotilla_internal_v1_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_flotilla_internal_v1_membership_proto_goTypes = []any{
 	(*HelloRequest)(nil),    // 0: flotilla.internal.v1.HelloRequest
 	(*HelloResponse)(nil),   // 1: flotilla.internal.v1.HelloResponse
 	(*Directory)(nil),       // 2: flotilla.internal.v1.Directory
-	(*JoinRequest)(nil),     // 3: flotilla.internal.v1.JoinRequest
-	(*JoinResponse)(nil),    // 4: flotilla.internal.v1.JoinResponse
-	nil,                     // 5: flotilla.internal.v1.Directory.NodesEntry
-	nil,                     // 6: flotilla.internal.v1.Directory.PlacementsEntry
-	(*NodeRecord)(nil),      // 7: flotilla.internal.v1.NodeRecord
-	(*ClusterRecord)(nil),   // 8: flotilla.internal.v1.ClusterRecord
-	(*PlacementRecord)(nil), // 9: flotilla.internal.v1.PlacementRecord
+	nil,                     // 3: flotilla.internal.v1.Directory.NodesEntry
+	nil,                     // 4: flotilla.internal.v1.Directory.PlacementsEntry
+	(*NodeRecord)(nil),      // 5: flotilla.internal.v1.NodeRecord
+	(*ClusterRecord)(nil),   // 6: flotilla.internal.v1.ClusterRecord
+	(*PlacementRecord)(nil), // 7: flotilla.internal.v1.PlacementRecord
 }
 var file_flotilla_internal_v1_membership_proto_depIdxs = []int32{
-	7,  // 0: flotilla.internal.v1.HelloRequest.node:type_name -> flotilla.internal.v1.NodeRecord
-	2,  // 1: flotilla.internal.v1.HelloResponse.directory:type_name -> flotilla.internal.v1.Directory
-	7,  // 2: flotilla.internal.v1.HelloResponse.node:type_name -> flotilla.internal.v1.NodeRecord
-	5,  // 3: flotilla.internal.v1.Directory.nodes:type_name -> flotilla.internal.v1.Directory.NodesEntry
-	6,  // 4: flotilla.internal.v1.Directory.placements:type_name -> flotilla.internal.v1.Directory.PlacementsEntry
-	8,  // 5: flotilla.internal.v1.Directory.cluster:type_name -> flotilla.internal.v1.ClusterRecord
-	7,  // 6: flotilla.internal.v1.JoinRequest.node:type_name -> flotilla.internal.v1.NodeRecord
-	2,  // 7: flotilla.internal.v1.JoinResponse.directory:type_name -> flotilla.internal.v1.Directory
-	7,  // 8: flotilla.internal.v1.Directory.NodesEntry.value:type_name -> flotilla.internal.v1.NodeRecord
-	9,  // 9: flotilla.internal.v1.Directory.PlacementsEntry.value:type_name -> flotilla.internal.v1.PlacementRecord
-	0,  // 10: flotilla.internal.v1.MembershipService.Hello:input_type -> flotilla.internal.v1.HelloRequest
-	3,  // 11: flotilla.internal.v1.MembershipService.Join:input_type -> flotilla.internal.v1.JoinRequest
-	1,  // 12: flotilla.internal.v1.MembershipService.Hello:output_type -> flotilla.internal.v1.HelloResponse
-	4,  // 13: flotilla.internal.v1.MembershipService.Join:output_type -> flotilla.internal.v1.JoinResponse
-	12, // [12:14] is the sub-list for method output_type
-	10, // [10:12] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	5, // 0: flotilla.internal.v1.HelloRequest.node:type_name -> flotilla.internal.v1.NodeRecord
+	2, // 1: flotilla.internal.v1.HelloResponse.directory:type_name -> flotilla.internal.v1.Directory
+	5, // 2: flotilla.internal.v1.HelloResponse.node:type_name -> flotilla.internal.v1.NodeRecord
+	3, // 3: flotilla.internal.v1.Directory.nodes:type_name -> flotilla.internal.v1.Directory.NodesEntry
+	4, // 4: flotilla.internal.v1.Directory.placements:type_name -> flotilla.internal.v1.Directory.PlacementsEntry
+	6, // 5: flotilla.internal.v1.Directory.cluster:type_name -> flotilla.internal.v1.ClusterRecord
+	5, // 6: flotilla.internal.v1.Directory.NodesEntry.value:type_name -> flotilla.internal.v1.NodeRecord
+	7, // 7: flotilla.internal.v1.Directory.PlacementsEntry.value:type_name -> flotilla.internal.v1.PlacementRecord
+	0, // 8: flotilla.internal.v1.MembershipService.Hello:input_type -> flotilla.internal.v1.HelloRequest
+	1, // 9: flotilla.internal.v1.MembershipService.Hello:output_type -> flotilla.internal.v1.HelloResponse
+	9, // [9:10] is the sub-list for method output_type
+	8, // [8:9] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_flotilla_internal_v1_membership_proto_init() }
@@ -485,7 +361,7 @@ func file_flotilla_internal_v1_membership_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flotilla_internal_v1_membership_proto_rawDesc), len(file_flotilla_internal_v1_membership_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

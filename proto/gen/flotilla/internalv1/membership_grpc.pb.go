@@ -20,7 +20,6 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	MembershipService_Hello_FullMethodName = "/flotilla.internal.v1.MembershipService/Hello"
-	MembershipService_Join_FullMethodName  = "/flotilla.internal.v1.MembershipService/Join"
 )
 
 // MembershipServiceClient is the client API for MembershipService service.
@@ -33,9 +32,6 @@ type MembershipServiceClient interface {
 	// Hello tells who answers and what it knows of the cluster, also while the
 	// system shard has no leader.
 	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error)
-	// Join writes the caller into the catalog, as a new node or as one that
-	// started again. It refuses with FAILED_PRECONDITION and the reason.
-	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
 }
 
 type membershipServiceClient struct {
@@ -56,16 +52,6 @@ func (c *membershipServiceClient) Hello(ctx context.Context, in *HelloRequest, o
 	return out, nil
 }
 
-func (c *membershipServiceClient) Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(JoinResponse)
-	err := c.cc.Invoke(ctx, MembershipService_Join_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 // MembershipServiceServer is the server API for MembershipService service.
 // All implementations must embed UnimplementedMembershipServiceServer
 // for forward compatibility.
@@ -76,9 +62,6 @@ type MembershipServiceServer interface {
 	// Hello tells who answers and what it knows of the cluster, also while the
 	// system shard has no leader.
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
-	// Join writes the caller into the catalog, as a new node or as one that
-	// started again. It refuses with FAILED_PRECONDITION and the reason.
-	Join(context.Context, *JoinRequest) (*JoinResponse, error)
 	mustEmbedUnimplementedMembershipServiceServer()
 }
 
@@ -91,9 +74,6 @@ type UnimplementedMembershipServiceServer struct{}
 
 func (UnimplementedMembershipServiceServer) Hello(context.Context, *HelloRequest) (*HelloResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Hello not implemented")
-}
-func (UnimplementedMembershipServiceServer) Join(context.Context, *JoinRequest) (*JoinResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Join not implemented")
 }
 func (UnimplementedMembershipServiceServer) mustEmbedUnimplementedMembershipServiceServer() {}
 func (UnimplementedMembershipServiceServer) testEmbeddedByValue()                           {}
@@ -134,24 +114,6 @@ func _MembershipService_Hello_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
-func _MembershipService_Join_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(JoinRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(MembershipServiceServer).Join(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: MembershipService_Join_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(MembershipServiceServer).Join(ctx, req.(*JoinRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
 // MembershipService_ServiceDesc is the grpc.ServiceDesc for MembershipService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -162,10 +124,6 @@ var MembershipService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Hello",
 			Handler:    _MembershipService_Hello_Handler,
-		},
-		{
-			MethodName: "Join",
-			Handler:    _MembershipService_Join_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
