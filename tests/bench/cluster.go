@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	flotilla "github.com/flotillakv/flotilla/sdk/go"
@@ -59,12 +60,13 @@ func newFlotillaCluster(o *options, path, dir string) (*side, error) {
 	return &side{
 		name: s.name, server: s, etcdAddress: etcds[0],
 		connect: func() (target, error) {
-			if o.api == apiEtcd {
-				return connectEtcd(etcds...)
-			}
 			info, err := info()
 			if err != nil {
 				return nil, err
+			}
+			if o.api == apiEtcd {
+				id, _, _ := strings.Cut(strings.TrimPrefix(info.APIKey, "flk_"), "_")
+				return connectEtcdAs(id, info.APIKey, etcds...)
 			}
 			// Each client begins at the next node.
 			first := int(opened.Add(1)-1) % len(apis)

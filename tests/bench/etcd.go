@@ -54,13 +54,16 @@ func newEtcdSide(o *options, path, dir string) (*side, error) {
 	}, nil
 }
 
-func connectEtcd(addresses ...string) (*etcdTarget, error) {
+func connectEtcd(addresses ...string) (*etcdTarget, error) { return connectEtcdAs("", "", addresses...) }
+
+// connectEtcdAs names a user, unless it is empty.
+func connectEtcdAs(user, password string, addresses ...string) (*etcdTarget, error) {
 	var endpoints []string
 	for _, address := range addresses {
 		endpoints = append(endpoints, "http://"+address)
 	}
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: endpoints,
+		Endpoints: endpoints, Username: user, Password: password,
 		// It would warn of every call that the end of the run cuts off. What
 		// matters it returns, and that ends the run.
 		Logger: zap.NewNop(),
