@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/pprof"
 
@@ -40,11 +41,11 @@ func OpsHandler(health Health, metrics prometheus.Gatherer) http.Handler {
 		_ = json.NewEncoder(w).Encode(health.Status())
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("GET /debug/pprof/", fromHere(pprof.Index))
+	mux.HandleFunc("GET /debug/pprof/cmdline", fromHere(pprof.Cmdline))
+	mux.HandleFunc("GET /debug/pprof/profile", fromHere(pprof.Profile))
+	mux.HandleFunc("GET /debug/pprof/symbol", fromHere(pprof.Symbol))
+	mux.HandleFunc("GET /debug/pprof/trace", fromHere(pprof.Trace))
 	services := []string{
 		flotillav1connect.KVServiceName, flotillav1connect.LeaseServiceName,
 		flotillav1connect.TenantServiceName, flotillav1connect.WatchServiceName,
@@ -60,4 +61,17 @@ func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text + "\n"))
+}
+
+// fromHere serves callers on this machine alone: the port asks nobody who they are,
+// and profiles tell more than an operator's dashboard needs.
+func fromHere(serve http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		host, _, _ := net.SplitHostPort(r.RemoteAddr)
+		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+			http.Error(w, "profiles are served to this machine alone: ask through a tunnel, such as ssh -L", http.StatusForbidden)
+			return
+		}
+		serve(w, r)
+	}
 }

@@ -20,7 +20,7 @@ func (a *Agent) serve(ctx context.Context, id shards.ShardID) (acted bool, err e
 		return false, err
 	}
 	here := a.status(id)
-	act := a.outlook().next(id, placed, localOf(here))
+	act := a.outlook().next(id, placed, a.locally(here))
 	switch act.verb {
 	case "":
 		acted, err = a.forget(ctx, id, placed)

@@ -37,6 +37,9 @@ type action struct {
 type local struct {
 	replica uint64 // 0 for none
 	leads   bool
+	// fresh tells that it leads for so short a time that the one before may have
+	// died without anybody knowing.
+	fresh bool
 }
 
 // outlook is what an agent acts upon: who it is, and whom it holds for fit.
@@ -119,6 +122,9 @@ func (o outlook) ledGroup(placed *internalv1.PlacementRecord, here local) action
 			}
 			return action{verb: verbs[state], replica: r.GetReplicaId(), node: r.GetNodeId()}
 		}
+	}
+	if here.fresh {
+		return action{} // it may be the one that should lead that has just died
 	}
 	return o.wished(placed, here)
 }

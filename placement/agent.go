@@ -98,8 +98,11 @@ type work struct {
 	lost uint64
 	// term is the Raft term in which the group was compared with the record last,
 	// at checked.
-	term    uint64
-	checked time.Time
+	term uint64
+	// led is the last term that this node leads the shard in, since ledSince.
+	led      uint64
+	ledSince time.Time
+	checked  time.Time
 }
 
 // NewAgent makes an agent of the node self. Replicas may run already.
@@ -139,7 +142,7 @@ func (a *Agent) look(ctx context.Context) {
 	}
 	for id, placed := range a.directory.Records().GetPlacements() {
 		here := running[shards.ShardID(id)]
-		act := a.outlook().next(shards.ShardID(id), placed, localOf(here))
+		act := a.outlook().next(shards.ShardID(id), placed, a.locally(here))
 		if act.verb != "" || a.comparable(shards.ShardID(id), here) || a.lostOf(shards.ShardID(id)) != 0 {
 			a.begin(ctx, shards.ShardID(id))
 		}
@@ -155,6 +158,27 @@ func (a *Agent) outlook() outlook {
 
 func localOf(r shards.ReplicaStatus) local {
 	return local{replica: r.Replica, leads: r.Replica != 0 && r.Leader == r.Replica}
+}
+
+// handOverAfter is for how long a node leads a shard before it hands it to the node
+// that should: longer than the death of that one can go unnoticed, which ends its
+// lease. A hand-over to a dead node stalls writers for nothing.
+const handOverAfter = 20 * time.Second
+
+// locally is localOf with how long it leads.
+func (a *Agent) locally(r shards.ReplicaStatus) local {
+	here := localOf(r)
+	if !here.leads {
+		return here
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := a.work(r.Shard)
+	if w.led != r.Term {
+		w.led, w.ledSince = r.Term, time.Now()
+	}
+	here.fresh = time.Since(w.ledSince) < handOverAfter
+	return here
 }
 
 // work is what is remembered of a shard; it needs mu.

@@ -93,7 +93,7 @@ func TestJoin(t *testing.T) {
 	again := j.join(joining("b", "n2", "boot-b"))
 	require.True(t, proto.Equal(d, again), "to ask again changes nothing")
 
-	require.NoError(t, j.catalog.Drain(t.Context(), "b"))
+	require.NoError(t, j.catalog.Drain(t.Context(), "b", ""))
 	delete(j.doors, "n2:1")
 	restart := joining("b", "n2", "boot-b2")
 	restart.Node.PeerAddress, restart.Node.Version = "moved:1", "v2"

@@ -12,6 +12,8 @@ import (
 
 // PoolConfig is how a node asks others. Zero fields take the defaults.
 type PoolConfig struct {
+	// ClusterID is the cluster whose nodes are asked.
+	ClusterID string
 	// Address is where the peer port of a node is, host:port, asked whenever a
 	// connection is made; "" if it is not known.
 	Address func(node string) string

@@ -59,6 +59,7 @@ func dial(cfg *PoolConfig, node string, window int32) (*grpc.ClientConn, error) 
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(windowBytes),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(receiveBytesMax), grpc.MaxCallSendMsgSize(requestBytesMax)),
+		grpc.WithStreamInterceptor(introduce(cfg.ClusterID, node)),
 		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithNoProxy(),
 	)
 }

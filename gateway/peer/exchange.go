@@ -36,8 +36,8 @@ type exchange struct {
 
 // Exchange implements PeerService.
 func (s *Server) Exchange(stream exchangeStream) error {
-	if s.isStopping() {
-		return errStopping
+	if err := s.admit(stream.Context()); err != nil {
+		return err
 	}
 	s.metrics.streams.Inc()
 	defer s.metrics.streams.Dec()

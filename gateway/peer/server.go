@@ -35,6 +35,9 @@ type Local interface {
 
 // ServerConfig is how a node answers others. Zero fields take the defaults.
 type ServerConfig struct {
+	// ClusterID and NodeID are who the node is. Streams that are meant for another
+	// are refused; without a NodeID none is.
+	ClusterID, NodeID string
 	// TLS shows this node's certificate and asks for those of others; nil is no
 	// encryption. Whoever it lets in may do everything to every shard.
 	TLS *tls.Config

@@ -31,8 +31,8 @@ type watches struct {
 // Watch implements PeerService. Requests are carried out on a goroutine of their
 // own, answers sent on the RPC's.
 func (s *Server) Watch(stream watchStream) error {
-	if s.isStopping() {
-		return errStopping
+	if err := s.admit(stream.Context()); err != nil {
+		return err
 	}
 	s.metrics.watches.Inc()
 	defer s.metrics.watches.Dec()

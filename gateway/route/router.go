@@ -110,11 +110,16 @@ func (r *Router) Propose(ctx context.Context, shard shards.ShardID, tenant tenan
 	for {
 		node := r.target(shard)
 		response, err := shards.Await(ctx, tenant, command, func(c *shards.Call) error { return r.submit(node, shard, c) })
-		if err == nil || !r.mayRepeat(command, err) {
-			return response, err
-		}
 		if isUnknown(err) {
 			unknown = err
+		}
+		switch {
+		case err == nil:
+			return response, nil
+		case !r.mayRepeat(command, err) && unknown != nil:
+			return nil, unknown // whatever came after it
+		case !r.mayRepeat(command, err):
+			return nil, err
 		}
 		moved := r.refused(shard, node, err)
 		if !p.pause(ctx, moved && !isUnknown(err)) {

@@ -56,11 +56,11 @@ func (o *operatorOptions) status(ctx context.Context) (*node.Status, error) {
 	client := http.Client{Transport: &http.Transport{TLSClientConfig: tls, Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("ask a node: %w: name the operators' port of one that runs by --ops-url", err)
+		return nil, fmt.Errorf("ask a node: %w: --ops-url takes the operators' port of one that runs, with https and --ca-file if it has a certificate", err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask a node: %s answers %s: --ops-url takes the operators' port", o.opsURL, response.Status)
+		return nil, fmt.Errorf("ask a node: %s answers %s: --ops-url takes the operators' port, with https and --ca-file if it has a certificate", o.opsURL, response.Status)
 	}
 	const statusBytesMax = 64 << 20
 	status := &node.Status{}
@@ -112,11 +112,15 @@ func runNodeList(ctx context.Context, env *Env, opts *operatorOptions) error {
 		if !n.Hosts {
 			roles = "gateway"
 		}
+		leads := strconv.Itoa(led[n.NodeID])
+		if len(status.Shards) == 0 {
+			leads = "-" // the node that is asked has no replica that would know
+		}
 		if n.ClockSkewSeconds != nil {
 			skew = fmt.Sprintf("%+.3fs", *n.ClockSkewSeconds)
 		}
 		rows = append(rows, []string{
-			n.Name, state, roles, n.Zone, strconv.Itoa(hosted[n.NodeID]), strconv.Itoa(led[n.NodeID]), skew, n.PeerAddress, n.Version, n.NodeID,
+			n.Name, state, roles, n.Zone, strconv.Itoa(hosted[n.NodeID]), leads, skew, n.PeerAddress, n.Version, n.NodeID,
 		})
 	}
 	return printTable(env.Out, []string{"NAME", "STATE", "ROLES", "ZONE", "REPLICAS", "LEADS", "CLOCK", "PEER", "VERSION", "ID"}, rows)

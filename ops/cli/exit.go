@@ -55,7 +55,8 @@ func exitCode(err error) int {
 // describe is an error as a person reads it.
 func describe(err error) string {
 	text := strings.TrimPrefix(err.Error(), "flotilla: ")
-	if strings.Contains(text, "connection refused") {
+	var answered *flotilla.Error
+	if errors.As(err, &answered) && strings.Contains(text, "connection refused") {
 		text += ": nobody serves there; start a node with 'flotilla dev', or name another with --api-url"
 	}
 	if flotilla.OutcomeUnknown(err) {

@@ -28,7 +28,8 @@ func (n *Node) servePeers(ctx context.Context) (func() error, error) {
 	if n.alone() {
 		return nothing, nil
 	}
-	cfg := peer.ServerConfig{TLS: n.tls.clusterServer, Membership: &membership{n.membership, n}, Log: n.cfg.Log}
+	id := n.dir.Identity()
+	cfg := peer.ServerConfig{ClusterID: id.ClusterID, NodeID: id.NodeID, TLS: n.tls.clusterServer, Membership: &membership{n.membership, n}, Log: n.cfg.Log}
 	if n.host != nil {
 		cfg.Local = n.host
 	}

@@ -28,10 +28,14 @@ func (n *Node) drain(ctx context.Context) (func() error, error) {
 		telling, told := context.WithTimeout(ctx, drainToldTimeout)
 		defer told()
 		// With it placement gives back nothing of what is handed over now.
-		if err := n.catalog.Drain(telling, n.dir.Identity().NodeID); err != nil {
+		if err := n.catalog.Drain(telling, n.dir.Identity().NodeID, n.bootID); err != nil {
 			n.cfg.Log.Warn("the node stops without the catalog knowing", "err", err)
 		}
-		if left := n.host.HandOver(ctx, n.successors()); left > 0 {
+		successors := n.successors()
+		if len(successors) == 0 {
+			return nil
+		}
+		if left := n.host.HandOver(ctx, successors); left > 0 {
 			n.cfg.Log.Warn("the node stops while it leads shards: they elect others", "shards", left)
 		}
 		return nil

@@ -44,6 +44,7 @@ func (n *Node) openDirectory(ctx context.Context) (func() error, error) {
 	if err := n.refuseClone(ctx); err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
+	n.introduces = true
 	return dir.Close, nil
 }
 

@@ -39,6 +39,8 @@ func (n *Node) hello(ctx context.Context, address string) (*internalv1.HelloResp
 	request := &internalv1.HelloRequest{BootId: n.bootID}
 	if n.dir != nil {
 		request.NodeId, request.ClusterId = n.dir.Identity().NodeID, n.dir.Identity().ClusterID
+	}
+	if n.introduces {
 		request.Node = n.record()
 	}
 	response, err := internalv1.NewMembershipServiceClient(conn).Hello(ctx, request)

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"sync"
@@ -37,6 +38,9 @@ type Node struct {
 	bootID  string // of this process
 	metrics *prometheus.Registry
 	dir     *datadir.Dir
+	// introduces is whether the node says to others where it is: not before it is
+	// sure that it is no copy.
+	introduces bool
 	// bootstraps is whether the node makes a new cluster.
 	bootstraps bool
 	ports      listeners
@@ -83,8 +87,8 @@ func Run(ctx context.Context, cfg Config, ready func(context.Context, *Node) err
 	}()
 	for _, part := range []func(context.Context) (func() error, error){
 		n.loadTLS,       // what is wrong with a certificate is told first
+		n.listen,        // a taken port is told before anything is written
 		n.openDirectory, // it says who the node is, and whether it may touch the data
-		n.listen,        // a taken port is told before any work is done
 		n.serveOps,
 		n.openStore,
 		n.startHost,
@@ -186,7 +190,10 @@ func (n *Node) background(ctx context.Context, run func(context.Context) error) 
 // serveOps serves the operators' port from the start, so that a probe is told
 // that the node is starting while it replays its log.
 func (n *Node) serveOps(context.Context) (func() error, error) {
-	server := &http.Server{Handler: gateway.OpsHandler(n, n.metrics), ReadHeaderTimeout: 10 * time.Second, TLSConfig: n.tls.ops}
+	server := &http.Server{
+		Handler: gateway.OpsHandler(n, n.metrics), ReadHeaderTimeout: 10 * time.Second, TLSConfig: n.tls.ops,
+		ErrorLog: slog.NewLogLogger(n.cfg.Log.Handler(), slog.LevelDebug),
+	}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := gateway.ServeHTTP(server, n.ports.ops); !errors.Is(err, http.ErrServerClosed) {

@@ -22,7 +22,7 @@ func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 	}
 	if !n.alone() {
 		pool := peer.NewPool(context.WithoutCancel(ctx), peer.PoolConfig{
-			Address: n.peerAddress, TLS: n.tls.clusterClient, Source: source(n.cfg.ListenPeer), Log: n.cfg.Log,
+			ClusterID: n.dir.Identity().ClusterID, Address: n.peerAddress, TLS: n.tls.clusterClient, Source: source(n.cfg.ListenPeer), Log: n.cfg.Log,
 		})
 		cfg.Remote, cfg.Directory = pool, n.directory
 		stop = func() error {
@@ -42,7 +42,7 @@ func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 // record is what the node says of itself.
 func (n *Node) record() *internalv1.NodeRecord {
 	record := &internalv1.NodeRecord{
-		Name: n.cfg.Name, Zone: n.cfg.Zone, BootId: n.bootID,
+		Name: n.cfg.Name, Zone: n.cfg.Zone, BootId: n.bootID, BootTimeMs: uint64(n.started.UnixMilli()),
 		Version: version.String(), Level: machine.Level, Hosts: n.hosts(),
 		PeerAddress: n.ports.advertised.peer, RaftAddress: n.ports.advertised.raft,
 	}

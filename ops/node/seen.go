@@ -28,8 +28,11 @@ type word struct {
 const seenMax = 4096
 
 func (s *seen) note(id string, said, recorded *internalv1.NodeRecord) {
-	if id == "" || said.GetBootId() == "" || said.GetBootId() == recorded.GetBootId() {
-		return
+	switch {
+	case id == "", said.GetBootId() == "", said.GetPeerAddress() == "":
+		return // it says nothing
+	case said.GetBootId() == recorded.GetBootId(), said.GetBootTimeMs() <= recorded.GetBootTimeMs():
+		return // the catalog knows as much, or a later process
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

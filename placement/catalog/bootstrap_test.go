@@ -120,7 +120,7 @@ func TestAddShards(t *testing.T) {
 	}
 	require.NoError(t, c.EndLive(ctx, lease))
 	for _, id := range []string{catalogtest.NodeID, "n2", "n3"} {
-		require.NoError(t, c.Drain(ctx, id))
+		require.NoError(t, c.Drain(ctx, id, ""))
 	}
 	require.ErrorIs(t, c.AddShards(ctx, 1), catalog.ErrNoNode)
 }
@@ -132,7 +132,7 @@ func TestCommitConflicts(t *testing.T) {
 	ctx := t.Context()
 	records, err := c.Records(ctx)
 	require.NoError(t, err)
-	require.NoError(t, c.Drain(ctx, catalogtest.NodeID))
+	require.NoError(t, c.Drain(ctx, catalogtest.NodeID, ""))
 	change := records.Change()
 	change.PutPlacement(9, &internalv1.PlacementRecord{})
 	change.PutNode(catalogtest.NodeID, &internalv1.NodeRecord{Name: "lost update"})

@@ -102,7 +102,7 @@ func TestDirectoryFollows(t *testing.T) {
 	require.Equal(t, []string{catalogtest.NodeID}, node.directory.Hosts(shards.SystemShard))
 	require.Equal(t, []string{catalogtest.NodeID}, node.directory.Hosts(2))
 
-	require.NoError(t, operator.Drain(ctx, catalogtest.NodeID))
+	require.NoError(t, operator.Drain(ctx, catalogtest.NodeID, ""))
 	until(func(d *internalv1.Directory) bool { return d.GetNodes()[catalogtest.NodeID].GetState() == draining })
 	before := node.directory.Records()
 	require.NoError(t, operator.CreateTenant(ctx, "t"))
@@ -114,7 +114,15 @@ func TestDirectoryFollows(t *testing.T) {
 		return true
 	}))
 	until(func(d *internalv1.Directory) bool { return d.GetPlacements()[2].GetReplicas()[0].GetState() == voter })
-	require.ErrorIs(t, operator.Drain(ctx, "nobody"), catalog.ErrNodeNotFound)
-	require.NoError(t, operator.RemoveNode(ctx, catalogtest.NodeID))
+	require.ErrorIs(t, operator.Drain(ctx, "nobody", ""), catalog.ErrNodeNotFound)
+	require.NoError(t, operator.Activate(ctx, catalogtest.NodeID))
+	require.NoError(t, operator.Drain(ctx, catalogtest.NodeID, "another process"))
+	records, err := operator.Records(ctx)
+	require.NoError(t, err)
+	require.Equal(t, internalv1.NodeState_NODE_STATE_ACTIVE, records.Directory.GetNodes()[catalogtest.NodeID].GetState(), "it is another one's to say")
+	change, gone := records.Change(), proto.CloneOf(records.Directory.GetNodes()[catalogtest.NodeID])
+	gone.State = internalv1.NodeState_NODE_STATE_REMOVED
+	change.PutNode(catalogtest.NodeID, gone)
+	require.NoError(t, operator.Commit(ctx, change))
 	require.ErrorIs(t, operator.Activate(ctx, catalogtest.NodeID), catalog.ErrNodeRemoved)
 }

@@ -36,7 +36,7 @@ func TestWhatIsKnownOutlivesTheSystemShard(t *testing.T) {
 	require.NoError(t, operator.CreateTenant(ctx, "t"))
 	createKey(t, operator, "key1")
 	createKey(t, operator, "key2")
-	require.NoError(t, operator.Drain(ctx, catalogtest.NodeID))
+	require.NoError(t, operator.Drain(ctx, catalogtest.NodeID, ""))
 	require.Eventually(t, func() bool {
 		return gateway.directory.Node(catalogtest.NodeID).GetState() == draining
 	}, waitMax, waitTick, "it has seen all changes, so that what it reads now is kept")
@@ -87,7 +87,7 @@ func TestWatchesEnd(t *testing.T) {
 		}, waitMax, waitTick, "it is remembered")
 		there.EndWatches()
 		require.NoError(t, operator.RevokeAPIKey(ctx, "t", id))
-		require.NoError(t, operator.Drain(ctx, catalogtest.NodeID))
+		require.NoError(t, operator.Drain(ctx, catalogtest.NodeID, ""))
 		if round%2 == 1 {
 			compactSystem(t, here)
 		}
@@ -115,7 +115,8 @@ func TestWatchHangs(t *testing.T) {
 	createKey(t, operator, "key2")
 	require.Eventually(t, func() bool { _, err := gateway.APIKey(ctx, "key1"); return err == nil }, waitMax, waitTick)
 	there.SetHang(true)
-	for _, change := range []func(context.Context, string) error{operator.Drain, operator.Activate} {
+	drain := func(ctx context.Context, node string) error { return operator.Drain(ctx, node, "") }
+	for _, change := range []func(context.Context, string) error{drain, operator.Activate} {
 		require.NoError(t, change(ctx, catalogtest.NodeID))
 		records, err := operator.Records(ctx)
 		require.NoError(t, err)
@@ -129,7 +130,7 @@ func TestWatchHangs(t *testing.T) {
 		return errors.Is(err, tenancy.ErrUnauthenticated)
 	}, waitMax, waitTick)
 	there.SetHang(false)
-	require.NoError(t, operator.Drain(ctx, catalogtest.NodeID))
+	require.NoError(t, operator.Drain(ctx, catalogtest.NodeID, ""))
 	require.Eventually(t, func() bool {
 		return gateway.directory.Node(catalogtest.NodeID).GetState() == draining
 	}, waitMax, waitTick)

@@ -15,25 +15,22 @@ var (
 	ErrNodeRemoved = errors.New("the node was removed from the cluster")
 )
 
-// Drain asks a node to lead nothing and to get no replicas, because it is about
-// to stop for a while. It returns ErrNodeNotFound or ErrNodeRemoved.
-func (c *Catalog) Drain(ctx context.Context, id string) error {
-	return c.setNodeState(ctx, id, internalv1.NodeState_NODE_STATE_DRAINING)
+// Drain asks a node to lead nothing and to get no replicas, because a process of
+// it is about to stop for a while; nothing changes if another one is the node by
+// now. It returns ErrNodeNotFound or ErrNodeRemoved.
+func (c *Catalog) Drain(ctx context.Context, id, boot string) error {
+	return c.setNodeState(ctx, id, boot, internalv1.NodeState_NODE_STATE_DRAINING)
 }
 
 // Activate lets a node lead and get replicas again. It returns ErrNodeNotFound
 // or ErrNodeRemoved.
 func (c *Catalog) Activate(ctx context.Context, id string) error {
-	return c.setNodeState(ctx, id, internalv1.NodeState_NODE_STATE_ACTIVE)
+	return c.setNodeState(ctx, id, "", internalv1.NodeState_NODE_STATE_ACTIVE)
 }
 
-// RemoveNode says that a node is gone for good: its replicas are replaced on
-// other nodes. It returns ErrNodeNotFound or ErrNodeRemoved.
-func (c *Catalog) RemoveNode(ctx context.Context, id string) error {
-	return c.setNodeState(ctx, id, internalv1.NodeState_NODE_STATE_REMOVED)
-}
-
-func (c *Catalog) setNodeState(ctx context.Context, id string, state internalv1.NodeState) error {
+// setNodeState sets the state of a node, if it is the process boot, or any if that
+// is empty.
+func (c *Catalog) setNodeState(ctx context.Context, id, boot string, state internalv1.NodeState) error {
 	return retryConflicts(ctx, func() error {
 		r, err := read(ctx, c, nodeKey(id), &internalv1.NodeRecord{})
 		if err != nil {
@@ -44,7 +41,7 @@ func (c *Catalog) setNodeState(ctx context.Context, id string, state internalv1.
 			return fmt.Errorf("node %s: %w", id, ErrNodeNotFound)
 		case r.message.GetState() == internalv1.NodeState_NODE_STATE_REMOVED:
 			return fmt.Errorf("node %s: %w", id, ErrNodeRemoved)
-		case r.message.GetState() == state:
+		case r.message.GetState() == state, boot != "" && r.message.GetBootId() != boot:
 			return nil
 		}
 		r.message.State = state

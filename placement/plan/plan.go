@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"time"
 
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 )
@@ -46,11 +47,12 @@ func (b *board) nodeSteps() []Step {
 }
 
 // levelSteps raises the feature level to what every node knows, dead ones
-// included: they come back as they were.
+// included: they come back as they were. One that has been dead for so long that
+// nothing of it is left does not count: it is refused if it comes back too old.
 func (b *board) levelSteps() []Step {
 	var least *node
 	for _, n := range b.sorted {
-		if n.Record.GetState() != removed && (least == nil || n.Record.GetLevel() < least.Record.GetLevel()) {
+		if n.Record.GetState() != removed && !b.forgotten(n) && (least == nil || n.Record.GetLevel() < least.Record.GetLevel()) {
 			least = n
 		}
 	}
@@ -61,6 +63,12 @@ func (b *board) levelSteps() []Step {
 		Kind: KindLevel, Level: least.Record.GetLevel(),
 		Reason: fmt.Sprintf("all nodes know it, and %s knows no higher one", least.name()),
 	}}
+}
+
+// forgotten tells whether a node is dead for good, and its replicas replaced.
+func (b *board) forgotten(n *node) bool {
+	ms := n.Record.GetDeadSinceMs()
+	return !n.Alive && ms != 0 && n.replicas == 0 && b.view.Now.Sub(time.UnixMilli(int64(ms))) >= b.policy.ReplaceAfter
 }
 
 // UnderReplicated counts the shards that have fewer voters on living nodes than

@@ -828,7 +828,10 @@ type NodeRecord struct {
 	// it does.
 	DeadSinceMs uint64 `protobuf:"varint,12,opt,name=dead_since_ms,json=deadSinceMs,proto3" json:"dead_since_ms,omitempty"`
 	// A random UUID of the process: two processes with one identity differ in it.
-	BootId        string `protobuf:"bytes,13,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	BootId string `protobuf:"bytes,13,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	// When the process started, by its own clock, in milliseconds since 1970: of two
+	// words of one node the later process's counts.
+	BootTimeMs    uint64 `protobuf:"varint,14,opt,name=boot_time_ms,json=bootTimeMs,proto3" json:"boot_time_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -952,6 +955,13 @@ func (x *NodeRecord) GetBootId() string {
 		return x.BootId
 	}
 	return ""
+}
+
+func (x *NodeRecord) GetBootTimeMs() uint64 {
+	if x != nil {
+		return x.BootTimeMs
+	}
+	return 0
 }
 
 // PlacementRecord is where the replicas of a shard are, and where they should
@@ -1139,7 +1149,7 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12\x14\n" +
 	"\x05level\x18\x03 \x01(\rR\x05level\x12 \n" +
-	"\vreplication\x18\x04 \x01(\rR\vreplication\"\x8a\x03\n" +
+	"\vreplication\x18\x04 \x01(\rR\vreplication\"\xac\x03\n" +
 	"\n" +
 	"NodeRecord\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -1156,7 +1166,9 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\fjoin_time_ms\x18\v \x01(\x04R\n" +
 	"joinTimeMs\x12\"\n" +
 	"\rdead_since_ms\x18\f \x01(\x04R\vdeadSinceMs\x12\x17\n" +
-	"\aboot_id\x18\r \x01(\tR\x06bootId\"\xa0\x01\n" +
+	"\aboot_id\x18\r \x01(\tR\x06bootId\x12 \n" +
+	"\fboot_time_ms\x18\x0e \x01(\x04R\n" +
+	"bootTimeMs\"\xa0\x01\n" +
 	"\x0fPlacementRecord\x12?\n" +
 	"\breplicas\x18\x01 \x03(\v2#.flotilla.internal.v1.ReplicaRecordR\breplicas\x12&\n" +
 	"\x0fnext_replica_id\x18\x02 \x01(\x04R\rnextReplicaId\x12$\n" +
