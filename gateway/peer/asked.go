@@ -86,7 +86,11 @@ func (x *exchange) ask(op *internalv1.PeerOperation, deadline time.Time) {
 
 // failed answers those queries of an operation that have no answer with an error.
 func (x *exchange) failed(a *asked, err error) {
-	x.answers.add(&internalv1.PeerAnswer{Id: a.id, Answer: &internalv1.PeerAnswer_Failed{Failed: encodeError(err)}}, a.left, a.bytes)
+	failed := encodeError(err)
+	if failed.GetKind() == internalv1.PeerErrorKind_PEER_ERROR_KIND_UNSPECIFIED {
+		x.cfg.Log.Error("queries of another node failed", "err", err)
+	}
+	x.answers.add(&internalv1.PeerAnswer{Id: a.id, Answer: &internalv1.PeerAnswer_Failed{Failed: failed}}, a.left, a.bytes)
 	a.left = 0
 }
 

@@ -86,7 +86,7 @@ type Server struct {
 func NewServer(cfg ServerConfig, reg prometheus.Registerer) *Server {
 	s := &Server{cfg: cfg.withDefaults(), metrics: newMetrics(reg), stopping: make(chan struct{})}
 	options := []grpc.ServerOption{
-		grpc.StreamInterceptor(recoverStream), grpc.UnaryInterceptor(recoverUnary),
+		grpc.StreamInterceptor(s.recoverStream), grpc.UnaryInterceptor(s.recoverUnary),
 		grpc.MaxRecvMsgSize(requestBytesMax), grpc.MaxSendMsgSize(receiveBytesMax),
 		grpc.InitialWindowSize(windowBytes), grpc.InitialConnWindowSize(windowBytes),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMin, PermitWithoutStream: true}),
@@ -136,12 +136,27 @@ func (s *Server) isStopping() bool {
 }
 
 // recoverStream keeps a panic of one stream from ending the node.
-func recoverStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
-	defer intercept.Recovered(&err)
-	return handle(srv, stream)
+func (s *Server) recoverStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	return s.recovered(stream.Context(), info.FullMethod, func() error { return handle(srv, stream) })
 }
 
-func recoverUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (_ any, err error) {
-	defer intercept.Recovered(&err)
-	return handle(ctx, req)
+func (s *Server) recoverUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (response any, err error) {
+	err = s.recovered(ctx, info.FullMethod, func() error {
+		var err error
+		response, err = handle(ctx, req)
+		return err
+	})
+	return response, err
+}
+
+// recovered logs what is this node's fault.
+func (s *Server) recovered(ctx context.Context, procedure string, handle func() error) error {
+	err := func() (err error) {
+		defer intercept.Recovered(&err)
+		return handle()
+	}()
+	if _, told := status.FromError(err); !told && ctx.Err() == nil {
+		s.cfg.Log.Error("request of another node failed", "procedure", procedure, "err", err)
+	}
+	return err
 }

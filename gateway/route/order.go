@@ -38,6 +38,9 @@ type keyOrder struct {
 	writes  bool // whether those that run are writes
 	node    string
 	running int
+	// releasing is whether some of those that run are only about to be submitted,
+	// which others of the key must not overtake.
+	releasing bool
 	// again is how many of those that run were refused before.
 	again int
 	line  []*operation
@@ -50,7 +53,7 @@ type keyOrder struct {
 
 // released is what the end of an operation has others do.
 type released struct {
-	// run may run now, in their order.
+	// run may run now, in their order; submitted is to be called when they do.
 	run []*operation
 	// again are writes that were refused and may be tried again, in their order.
 	again []*operation
@@ -82,7 +85,7 @@ func (o *order) begin(op *operation) bool {
 // admits tells whether an operation may run beside those that do.
 func (k *keyOrder) admits(op *operation) bool {
 	switch {
-	case len(k.line) > 0 || len(k.refused) > 0 || k.again > 0:
+	case len(k.line) > 0 || len(k.refused) > 0 || k.again > 0 || k.releasing:
 		return false
 	case k.running == 0:
 		return true
@@ -118,10 +121,18 @@ func (o *order) refuse(op *operation) released {
 	return o.proceed(op.orderKey, k)
 }
 
+// submitted notes that those of a key that were released are on their way, writes
+// to a node.
+func (o *order) submitted(key orderKey, node string) released {
+	k := o.keys[key]
+	k.releasing, k.node = false, node
+	return o.proceed(key, k)
+}
+
 // proceed tells what runs next, if nothing does.
 func (o *order) proceed(key orderKey, k *keyOrder) (next released) {
 	switch {
-	case k.running > 0:
+	case k.running > 0 || k.releasing:
 	case len(k.refused) > 0:
 		for _, op := range k.refused {
 			if op.place < k.passed {
@@ -144,6 +155,7 @@ func (o *order) proceed(key orderKey, k *keyOrder) (next released) {
 			k.line = k.line[1:]
 			k.running++
 		}
+		k.releasing = true
 	}
 	return next
 }

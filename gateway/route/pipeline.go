@@ -78,6 +78,7 @@ type operation struct {
 	encoded []byte
 	pacer   pacer
 	refusal error // of the last attempt
+	unknown error // of an attempt that may have been applied
 
 	// place and again are the order's: its place among all operations, and whether
 	// it was refused before.
@@ -200,11 +201,14 @@ func (p *Pipeline) answered(ctx context.Context, op *operation, r machine.Result
 	if _, old := errors.AsType[*machine.WrongEpochError](r.Err); old {
 		p.kv.catalog.Forget(op.tenant, op.namespace) // the caller will come again
 	}
+	if isUnknown(r.Err) {
+		op.unknown = r.Err
+	}
 	if r.Err == nil || !p.kv.router.mayRepeat(op.command, r.Err) {
-		p.finish(ctx, op, r.Response, r.Err)
+		p.finish(ctx, op, r.Response, conclude(r.Err, op.unknown))
 		return
 	}
-	op.refusal = r.Err
+	op.refusal = conclude(r.Err, op.unknown)
 	p.kv.router.refused(op.route.Shard, op.node, r.Err)
 	if op.orderKey.key == "" {
 		p.again(ctx, []*operation{op})
@@ -293,19 +297,26 @@ func (p *Pipeline) finish(ctx context.Context, op *operation, response proto.Mes
 
 // release runs what waited for others of its key.
 func (p *Pipeline) release(ctx context.Context, next released) {
-	for _, op := range next.dropped {
-		p.finish(ctx, op, nil, op.refusal)
-	}
-	if len(next.again) > 0 {
-		p.again(ctx, next.again)
-	}
-	if len(next.run) > 0 {
+	for {
+		for _, op := range next.dropped {
+			p.finish(ctx, op, nil, op.refusal)
+		}
+		if len(next.again) > 0 {
+			p.again(ctx, next.again)
+		}
+		if len(next.run) == 0 {
+			return
+		}
+		key, node := next.run[0].orderKey, ""
 		if next.run[0].isWrite() { // to one node, see order
-			node := p.kv.router.target(next.run[0].route.Shard)
+			node = p.kv.router.target(next.run[0].route.Shard)
 			for _, op := range next.run {
 				op.node = node
 			}
 		}
 		p.run(ctx, next.run)
+		p.mu.Lock()
+		next = p.order.submitted(key, node)
+		p.mu.Unlock()
 	}
 }

@@ -31,6 +31,8 @@ type answering struct {
 	values   []string       // what it wrote
 	calls    []*shards.Call // not yet answered
 	answered map[uint64]error
+	// came, if set, is called with what each call writes.
+	came func(value string)
 }
 
 type callCatcher struct {
@@ -43,11 +45,15 @@ func (c callCatcher) Submit(node string, _ shards.ShardID, call *shards.Call) er
 	if err := proto.Unmarshal(call.Command, &command); err != nil {
 		return err
 	}
+	value := string(command.GetPut().GetValue())
+	if c.a.came != nil {
+		defer c.a.came(value)
+	}
 	c.a.mu.Lock()
 	defer c.a.mu.Unlock()
 	call.Take()
 	c.a.nodes = append(c.a.nodes, node)
-	c.a.values = append(c.a.values, string(command.GetPut().GetValue()))
+	c.a.values = append(c.a.values, value)
 	c.a.calls = append(c.a.calls, call)
 	return nil
 }
@@ -187,6 +193,35 @@ func TestWritesOfAKeyDoNotRaceOverNodes(t *testing.T) {
 		require.Equal(t, []string{"1", "3", "2"}, a.wrote())
 		require.Equal(t, []string{"n2", "n3", "n3"}, a.nodes)
 		a.answer(0, nil)
+		a.answer(0, nil)
+		a.Wait()
+	})
+}
+
+// A write that comes while those are submitted that waited does not overtake them.
+func TestWriteDoesNotOvertakeThoseThatWaited(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		f.hosts = []string{"n2"}
+		a := newAnswering(t, f)
+		ctx := asTenant(t.Context(), tenancy.FullAccess())
+		a.came = func(value string) {
+			if value == "2" { // 3 is yet to be submitted
+				a.Start(ctx, []*flotillav1.Operation{valued(4, "a")})
+			}
+		}
+		a.Start(ctx, []*flotillav1.Operation{valued(1, "a")})
+		synctest.Wait()
+		a.answer(0, &shards.NotLeaderError{})
+		a.Start(ctx, []*flotillav1.Operation{valued(2, "a"), valued(3, "a")})
+		time.Sleep(pauseOver) //nolint:forbidigo // the bubble's time
+		require.Equal(t, []string{"1", "1"}, a.wrote())
+		a.answer(0, nil)
+		require.Equal(t, []string{"1", "1", "2", "3"}, a.wrote())
+		a.answer(0, nil)
+		a.answer(0, nil)
+		require.Equal(t, "4", a.wrote()[4])
 		a.answer(0, nil)
 		a.Wait()
 	})

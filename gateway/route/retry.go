@@ -8,6 +8,7 @@ import (
 
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/mvcc"
 )
 
 // isUnknown tells that a command may have been applied.
@@ -26,6 +27,17 @@ func notApplied(err error) bool {
 		return true
 	}
 	return errors.Is(err, shards.ErrShardNotFound) || errors.Is(err, shards.ErrStopping)
+}
+
+// conclude is what a caller is told whose last attempt ended with err, after one
+// whose outcome is unknown, if it is not nil: that one may have been applied,
+// whatever kept the last one from it. Only the state's own answer says more: it
+// would have been another one.
+func conclude(err, unknown error) error {
+	if unknown == nil || err == nil || mvcc.IsRefusal(err) {
+		return err
+	}
+	return unknown
 }
 
 // repeatable tells that applying a command twice is the same as once: those with a

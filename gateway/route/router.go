@@ -116,17 +116,12 @@ func (r *Router) Propose(ctx context.Context, shard shards.ShardID, tenant tenan
 		switch {
 		case err == nil:
 			return response, nil
-		case !r.mayRepeat(command, err) && unknown != nil:
-			return nil, unknown // whatever came after it
 		case !r.mayRepeat(command, err):
-			return nil, err
+			return nil, conclude(err, unknown)
 		}
 		moved := r.refused(shard, node, err)
 		if !p.pause(ctx, moved && !isUnknown(err)) {
-			if unknown != nil {
-				err = unknown
-			}
-			return nil, err
+			return nil, conclude(err, unknown)
 		}
 	}
 }

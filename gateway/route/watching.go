@@ -217,8 +217,8 @@ func (w *watching) tell(id int64) {
 	}
 }
 
-// next waits for answers and appends them to dst. Watches of this node's replicas
-// that are dropped go on elsewhere.
+// next waits for answers and appends them to dst. Watches that this node's replicas
+// can serve no more go on elsewhere.
 func (w *watching) next(ctx context.Context, dst []watch.Answer) ([]watch.Answer, error) {
 	had := len(dst)
 	for {
@@ -239,9 +239,9 @@ func (w *watching) next(ctx context.Context, dst []watch.Answer) ([]watch.Answer
 	}
 }
 
-// leaves moves a watch elsewhere whose replica is no longer here.
+// leaves moves a watch elsewhere whose replica is no longer here, or has no leader.
 func (w *watching) leaves(a *watch.Answer) bool {
-	if a.Lost == nil || !errors.Is(a.Err, shards.ErrShardNotFound) {
+	if a.Lost == nil || !notApplied(a.Err) || errors.Is(a.Err, shards.ErrStopping) {
 		return false
 	}
 	w.mu.Lock()
