@@ -122,6 +122,7 @@ func (c *cluster) start(id string) *node {
 			defer cancel()
 			server.Stop(ctx)
 			serving.Wait()
+			c.network.Cut(n.id, true) // the engine does not bear messages while it closes
 			if err := errors.Join(host.Stop(ctx), st.Close()); err != nil {
 				c.t.Errorf("stop: %v", err)
 			}

@@ -291,9 +291,9 @@ func TestQueriesEndWithTheirCaller(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
 	answer := echo(nil)
 	p.host.setQuery(func(ctx context.Context, b *shards.QueryBatch) error {
+		p.host.setQuery(answer) // of those that come after
 		close(begun)
 		<-release
-		p.host.setQuery(answer)
 		return answer(ctx, b)
 	})
 	ctx, cancel := context.WithCancel(t.Context())
