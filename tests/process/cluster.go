@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	flotilla "github.com/flotillakv/flotilla/sdk/go"
+	"github.com/flotillakv/flotilla/tests/faultnet"
 )
 
 // clusterTenant is the tenant of a cluster that a test runs.
@@ -36,37 +36,50 @@ type Cluster struct {
 	TLS *tls.Config
 
 	dir   string
-	flags []string
+	cfg   ClusterConfig
 	ports []nodePorts
 }
 
-// nodePorts are where a node listens; it keeps them over restarts.
-type nodePorts struct{ api, etcd, ops, peer, raft string }
-
-func (p nodePorts) flags() []string {
-	return []string{
-		"--listen-api", p.api, "--listen-etcd", p.etcd, "--listen-ops", p.ops, "--listen-peer", p.peer, "--listen-raft", p.raft,
-	}
+// ClusterConfig is how a cluster runs.
+type ClusterConfig struct {
+	// Nodes is how many it begins with.
+	Nodes int
+	// Flags are those of every node. With --cert-dir all ports are encrypted.
+	Flags []string
+	// Network, if there is one, carries all that the nodes say to each other.
+	Network *faultnet.Network
+	// Faults has the nodes do wrong what SetFaults says.
+	Faults bool
 }
 
 // NewCluster starts a cluster of so many nodes and waits until each serves. It
-// ends with the test. With --cert-dir among the flags all ports are encrypted.
+// ends with the test.
 func NewCluster(t *testing.T, nodes int, flags ...string) *Cluster {
 	t.Helper()
-	c := &Cluster{Home: NewHome(t), dir: t.TempDir(), flags: flags}
-	if i := slices.Index(flags, "--cert-dir"); i >= 0 {
-		authority, err := os.ReadFile(filepath.Join(flags[i+1], "ca.crt"))
+	return StartCluster(t, ClusterConfig{Nodes: nodes, Flags: flags})
+}
+
+// StartCluster starts a cluster and waits until each node serves. It ends with the
+// test.
+func StartCluster(t *testing.T, cfg ClusterConfig) *Cluster {
+	t.Helper()
+	c := &Cluster{Home: NewHome(t), dir: t.TempDir(), cfg: cfg}
+	if cfg.Faults {
+		c.Home.tags = "faults"
+	}
+	if i := slices.Index(cfg.Flags, "--cert-dir"); i >= 0 {
+		authority, err := os.ReadFile(filepath.Join(cfg.Flags[i+1], "ca.crt"))
 		require.NoError(t, err)
 		c.TLS = &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS13}
 		require.True(t, c.TLS.RootCAs.AppendCertsFromPEM(authority))
 	}
-	for range nodes {
+	for range cfg.Nodes {
 		c.Add(t)
 	}
-	if nodes > 1 {
+	if cfg.Nodes > 1 {
 		// From now on the first node is as the others: one that has lost its data
 		// joins, and makes no cluster of its own.
-		c.Nodes[0].args = c.args(0, c.ports[1].peer)
+		c.Nodes[0].args = c.args(0, c.PeerAddress(1))
 	}
 	return c
 }
@@ -86,13 +99,13 @@ func (c *Cluster) Add(t *testing.T, flags ...string) *Process {
 func (c *Cluster) node(t *testing.T, flags ...string) *Process {
 	t.Helper()
 	i := len(c.Nodes)
-	c.ports = append(c.ports, freePorts(t))
-	p := &Process{Home: c.Home, DataDir: filepath.Join(c.dir, nodeName(i))}
+	c.ports = append(c.ports, c.newPorts(t, i))
+	p := &Process{Home: c.Home.With(faultsVariable + "=" + c.faultsFile(i)), DataDir: filepath.Join(c.dir, nodeName(i))}
 	c.Nodes = append(c.Nodes, p)
 	if i == 0 {
 		p.args = append(c.args(0, ""), "--bootstrap", "--tenant", clusterTenant)
 	} else {
-		p.args = c.args(i, c.ports[0].peer)
+		p.args = c.args(i, c.PeerAddress(0))
 	}
 	p.args = append(p.args, flags...)
 	t.Cleanup(func() { p.cleanup(t) })
@@ -104,7 +117,7 @@ func nodeName(i int) string { return "n" + strconv.Itoa(i+1) }
 // args are the command and flags of a node.
 func (c *Cluster) args(i int, join string) []string {
 	args := []string{"serve", "--node-name", nodeName(i), "--data-dir", c.Nodes[i].DataDir}
-	args = append(append(args, c.ports[i].flags()...), c.flags...)
+	args = append(append(args, c.ports[i].flags()...), c.cfg.Flags...)
 	if join != "" {
 		args = append(args, "--join", join)
 	}
@@ -116,15 +129,15 @@ func (c *Cluster) args(i int, join string) []string {
 func (c *Cluster) Move(t *testing.T) {
 	t.Helper()
 	for i := range c.ports {
-		c.ports[i] = freePorts(t)
+		c.ports[i] = c.newPorts(t, i)
 	}
 	for i, p := range c.Nodes {
-		p.args = c.args(i, c.ports[(i+1)%len(c.ports)].peer)
+		p.args = c.args(i, c.PeerAddress((i+1)%len(c.ports)))
 	}
 }
 
-// PeerAddress is the peer address of a node, from 0.
-func (c *Cluster) PeerAddress(i int) string { return c.ports[i].peer }
+// PeerAddress is the peer address of a node, from 0, as the others know it.
+func (c *Cluster) PeerAddress(i int) string { return c.ports[i].advertisedPeer }
 
 // OpsURL is the base URL of the operators' port of a node, from 0.
 func (c *Cluster) OpsURL(i int) string { return c.scheme() + c.ports[i].ops }
@@ -132,7 +145,7 @@ func (c *Cluster) OpsURL(i int) string { return c.scheme() + c.ports[i].ops }
 // Refused starts a node that must end by itself at once, and returns what it says.
 func (c *Cluster) Refused(t *testing.T, args ...string) string {
 	t.Helper()
-	ports := freePorts(t)
+	ports := freePorts(t, "127.0.0.1")
 	result := c.Home.Run(t, append(append([]string{"serve"}, ports.flags()...), args...)...)
 	require.NotZero(t, result.Code)
 	require.NotContains(t, result.Stdout, readyLine)
@@ -144,18 +157,6 @@ func (p *Process) Wipe(t *testing.T) {
 	t.Helper()
 	require.False(t, p.running(), "the node runs")
 	require.NoError(t, os.RemoveAll(p.DataDir))
-}
-
-func freePorts(t *testing.T) nodePorts {
-	t.Helper()
-	var p nodePorts
-	for _, address := range []*string{&p.api, &p.etcd, &p.ops, &p.peer, &p.raft} {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer listener.Close() // all at the end, so that they differ
-		*address = listener.Addr().String()
-	}
-	return p
 }
 
 func (c *Cluster) readInfo(t *testing.T) {

@@ -24,6 +24,8 @@ type Home struct {
 	Dir string
 	// Env are further variables, as NAME=value.
 	Env []string
+
+	tags string // that the program is built with
 }
 
 // NewHome makes an empty home, which ends with the test.
@@ -34,12 +36,12 @@ func NewHome(t *testing.T) *Home {
 
 // With is the same home with further variables, as NAME=value.
 func (h *Home) With(env ...string) *Home {
-	return &Home{Dir: h.Dir, Env: append(append([]string{}, h.Env...), env...)}
+	return &Home{Dir: h.Dir, Env: append(append([]string{}, h.Env...), env...), tags: h.tags}
 }
 
 func (h *Home) command(t *testing.T, args []string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(programPath(t), args...)
+	cmd := exec.Command(programPath(t, h.tags), args...)
 	cmd.Dir = h.Dir
 	cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"),

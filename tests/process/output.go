@@ -13,13 +13,25 @@ const readyLine = "flotilla is ready"
 
 // output gathers what a program prints, and notices the ready line.
 type output struct {
+	// earlier is what the program printed when it ran before, for those who look
+	// for the cause of a failure: the last outputBytesMax bytes.
+	earlier string
+
 	mu    sync.Mutex
 	text  []byte // its last outputBytesMax bytes
 	ready chan struct{}
 	seen  bool
 }
 
-func newOutput() *output { return &output{ready: make(chan struct{})} }
+// newOutput follows one of an earlier run, which is nil if there is none.
+func newOutput(before *output) *output {
+	o := &output{ready: make(chan struct{})}
+	if before != nil {
+		all := before.all()
+		o.earlier = all[max(0, len(all)-outputBytesMax):] + "\n-- started again --\n"
+	}
+	return o
+}
 
 // Write implements io.Writer.
 func (o *output) Write(b []byte) (int, error) {
@@ -41,3 +53,6 @@ func (o *output) String() string {
 	defer o.mu.Unlock()
 	return string(o.text)
 }
+
+// all is what the program printed, over all its runs.
+func (o *output) all() string { return o.earlier + o.String() }

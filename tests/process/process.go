@@ -89,7 +89,7 @@ func (p *Process) Launch(t *testing.T, flags ...string) {
 	require.False(t, p.running(), "the node runs")
 	// A flag that is given twice has its last value.
 	args := append(slices.Clone(p.args), flags...)
-	p.cmd, p.out, p.exited = p.Home.command(t, args), newOutput(), make(chan struct{})
+	p.cmd, p.out, p.exited = p.Home.command(t, args), newOutput(p.out), make(chan struct{})
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	require.NoError(t, p.cmd.Start())
 	go func(cmd *exec.Cmd, exited chan struct{}) {
@@ -180,7 +180,7 @@ func (p *Process) cleanup(t *testing.T) {
 		<-p.exited
 	}
 	if t.Failed() && p.out != nil {
-		t.Logf("output of the node on %s:\n%s", p.DataDir, p.out)
+		t.Logf("output of the node on %s:\n%s", p.DataDir, p.out.all())
 	}
 }
 

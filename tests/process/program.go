@@ -12,21 +12,28 @@ import (
 
 const programPackage = "github.com/flotillakv/flotilla/ops/cmd/flotilla"
 
-// program is the built program of this test binary.
-var program struct {
-	build sync.Once
-	dir   string // made by build; removed by Main
-	path  string
-	err   error
+// programs are the built programs of this test binary.
+var programs struct {
+	mu sync.Mutex
+	// dir is made with the first; Main removes it.
+	dir string
+	// byTags are the paths, by the tags that they were built with, or why there is
+	// none.
+	byTags map[string]program
+}
+
+type program struct {
+	path string
+	err  error
 }
 
 // Main runs the tests of a package and removes what they built. It returns the
 // exit code for os.Exit.
 func Main(m *testing.M) int {
 	code := m.Run()
-	if program.dir != "" {
-		if err := os.RemoveAll(program.dir); err != nil {
-			fmt.Fprintln(os.Stderr, "remove the built program:", err)
+	if programs.dir != "" {
+		if err := os.RemoveAll(programs.dir); err != nil {
+			fmt.Fprintln(os.Stderr, "remove the built programs:", err)
 		}
 	}
 	return code
@@ -39,30 +46,43 @@ func moduleRoot() string {
 	return filepath.Join(filepath.Dir(file), "..", "..")
 }
 
-// programPath builds the program with the first call, with the race detector
-// if the tests have it, and returns its path.
-func programPath(t *testing.T) string {
+// programPath builds the program with the first call for these tags, with the race
+// detector if the tests have it, and returns its path.
+func programPath(t *testing.T, tags string) string {
 	t.Helper()
-	program.build.Do(func() {
-		//nolint:usetesting // it is there for later tests too
-		if program.dir, program.err = os.MkdirTemp("", "flotilla-program-"); program.err != nil {
-			return
+	programs.mu.Lock()
+	defer programs.mu.Unlock()
+	p, ok := programs.byTags[tags]
+	if !ok {
+		p.path, p.err = build(tags)
+		if programs.byTags == nil {
+			programs.byTags = make(map[string]program)
 		}
-		program.path = filepath.Join(program.dir, "flotilla")
-		args := []string{"build", "-o", program.path}
-		if raceDetector {
-			args = append(args, "-race")
-		}
-		// Not the context of the test that happens to be first.
-		cmd := exec.Command("go", append(args, programPackage)...)
-		cmd.Dir = moduleRoot()
-		output, err := cmd.CombinedOutput()
-		if err != nil {
-			program.err = fmt.Errorf("build %s: %w\n%s", programPackage, err, output)
-		}
-	})
-	if program.err != nil {
-		t.Fatal(program.err)
+		programs.byTags[tags] = p
 	}
-	return program.path
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	return p.path
+}
+
+// build builds the program. It needs the lock of programs.
+func build(tags string) (path string, err error) {
+	if programs.dir == "" {
+		if programs.dir, err = os.MkdirTemp("", "flotilla-program-"); err != nil {
+			return "", err
+		}
+	}
+	path = filepath.Join(programs.dir, "flotilla-"+tags)
+	args := []string{"build", "-o", path, "-tags", tags}
+	if raceDetector {
+		args = append(args, "-race")
+	}
+	// Not the context of the test that happens to be first.
+	cmd := exec.Command("go", append(args, programPackage)...)
+	cmd.Dir = moduleRoot()
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", programPackage, err, output)
+	}
+	return path, nil
 }
