@@ -49,17 +49,26 @@ func (w *writer) run(ctx context.Context, stop <-chan struct{}) {
 		switch {
 		case err == nil && write.Revision != 0:
 			w.writes = append(w.writes, write)
-		case err != nil && !unknown(err):
+		case err != nil && !explained(err):
 			w.err = err
 		}
 	}
 }
 
-// unknown tells whether a write may or may not have happened: then what watches
-// show is right either way.
-func unknown(err error) bool {
+// explained tells whether a node that stopped or was not reached, or the end of the
+// test, explains that a write failed: it may or may not have happened, and what
+// watches show is right either way.
+func explained(err error) bool {
 	var e *flotilla.Error
-	return flotilla.OutcomeUnknown(err) || errors.As(err, &e) && e.Code == connect.CodeUnavailable
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code {
+	case connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeCanceled:
+		return true
+	default:
+		return flotilla.OutcomeUnknown(err)
+	}
 }
 
 func (w *writer) value() string {
