@@ -54,6 +54,11 @@ test-race: ## Test with the race detector and the assertions that it turns on
 test-slow: ## Test at length: more crashes, longer histories, larger data
 	FLOTILLA_SLOW_TESTS=1 $(GO) test -timeout 60m -count 1 ./...
 
+.PHONY: chaos
+chaos: ## Kill, pause, cut off and replace the nodes of clusters, for half an hour
+	$(GO) test -tags faults -count 1 ./shards/fault
+	FLOTILLA_SLOW_TESTS=1 $(GO) test -timeout 90m -count 1 -v ./tests/linear ./tests/chaos
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (30s)
 	@set -e; for package in $$($(GO) list ./...); do \

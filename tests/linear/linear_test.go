@@ -10,7 +10,6 @@ import (
 	"github.com/anishathalye/porcupine"
 	"github.com/stretchr/testify/require"
 
-	flotilla "github.com/flotillakv/flotilla/sdk/go"
 	"github.com/flotillakv/flotilla/tests/process"
 )
 
@@ -22,7 +21,7 @@ func TestMain(m *testing.M) { os.Exit(process.Main(m)) }
 func TestConcurrentCallersSeeOneOrder(t *testing.T) {
 	t.Parallel()
 	node := process.Dev(t)
-	w := &workload{kv: clients(t, node, 2), seed: process.Seed(t), callers: callers, calls: calls(), start: time.Now()}
+	w := &workload{ports: clients(t, node, 2), seed: process.Seed(t), callers: callers, calls: calls(), start: time.Now()}
 	history, err := w.run(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, w.failed, "a node that runs answers every call")
@@ -48,7 +47,7 @@ func TestCallersSeeOneOrderOverCrashes(t *testing.T) {
 	node := process.Dev(t)
 	w := &workload{
 		// More clients, because each has a budget of retries.
-		kv: clients(t, node, 8), seed: process.Seed(t), callers: callers, calls: calls(),
+		ports: clients(t, node, 8), seed: process.Seed(t), callers: callers, calls: calls(),
 		patience: 30 * time.Millisecond, start: time.Now(),
 	}
 	var history []porcupine.Operation
@@ -91,11 +90,11 @@ func calls() int64 {
 }
 
 // clients makes some clients of a node, as handles on its namespace.
-func clients(t *testing.T, node *process.Process, n int) []*flotilla.KV {
+func clients(t *testing.T, node *process.Process, n int) []port {
 	t.Helper()
-	var handles []*flotilla.KV
+	var handles []port
 	for range n {
-		handles = append(handles, node.Client(t).Namespace(node.Info.Namespace).KV)
+		handles = append(handles, sdk{node.Client(t).Namespace(node.Info.Namespace).KV})
 	}
 	return handles
 }

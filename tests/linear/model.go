@@ -2,6 +2,7 @@ package linear
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -85,12 +86,12 @@ func model() porcupine.Model {
 }
 
 func partition(history []porcupine.Operation) [][]porcupine.Operation {
-	parts := make([][]porcupine.Operation, groups)
+	parts := make(map[int][]porcupine.Operation)
 	for _, op := range history {
 		group := as[input](op.Input).group
 		parts[group] = append(parts[group], op)
 	}
-	return slices.DeleteFunc(parts, func(part []porcupine.Operation) bool { return len(part) == 0 })
+	return slices.Collect(maps.Values(parts))
 }
 
 // as undoes the library's lack of types.

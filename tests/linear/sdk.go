@@ -6,11 +6,16 @@ import (
 	"strconv"
 	"strings"
 
+	"connectrpc.com/connect"
+
 	flotilla "github.com/flotillakv/flotilla/sdk/go"
 )
 
-// ask makes a call. What a condition refuses is an answer and no error.
-func (c *caller) ask(ctx context.Context, in input) (output, error) {
+// sdk asks through the Go client, which tries again by itself what it may.
+type sdk struct{ kv *flotilla.KV }
+
+// ask implements port.
+func (c sdk) ask(ctx context.Context, in input) (output, error) {
 	key, value := keyName(in.group, in.key), []byte(strconv.Itoa(in.value))
 	switch in.kind {
 	case get:
@@ -61,8 +66,25 @@ func (c *caller) ask(ctx context.Context, in input) (output, error) {
 	}
 }
 
+// unknown implements port.
+func (sdk) unknown(err error) bool { return flotilla.OutcomeUnknown(err) }
+
+// outage implements port.
+func (sdk) outage(err error) bool {
+	var answered *flotilla.Error
+	if !errors.As(err, &answered) {
+		return false
+	}
+	switch answered.Code {
+	case connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeCanceled, connect.CodeUnknown:
+		return true
+	default:
+		return false
+	}
+}
+
 // swap replaces a version by a transaction, and reads the key if it differs.
-func (c *caller) swap(ctx context.Context, in input, key string, value []byte) (output, error) {
+func (c sdk) swap(ctx context.Context, in input, key string, value []byte) (output, error) {
 	result, err := c.kv.Txn(ctx, flotilla.Txn{
 		If:   []flotilla.Condition{flotilla.IfModRevision(key, flotilla.Equal, in.expected)},
 		Then: []flotilla.Op{flotilla.OpPut(key, value, nil)},
@@ -79,7 +101,7 @@ func (c *caller) swap(ctx context.Context, in input, key string, value []byte) (
 }
 
 // list reads the keys of a group.
-func (c *caller) list(ctx context.Context, group int) (output, error) {
+func (c sdk) list(ctx context.Context, group int) (output, error) {
 	var out output
 	prefix := groupPrefix(group)
 	for kv, err := range c.kv.Range(ctx, flotilla.Prefix(prefix), nil) {
@@ -100,4 +122,13 @@ func (c *caller) list(ctx context.Context, group int) (output, error) {
 func found(in input, kv *flotilla.KeyValue) (out output, err error) {
 	out.found[in.key], err = versionOf(kv)
 	return out, err
+}
+
+// versionOf is a key as the model knows it.
+func versionOf(kv *flotilla.KeyValue) (version, error) {
+	if kv == nil {
+		return version{}, nil
+	}
+	value, err := strconv.Atoi(string(kv.Value))
+	return version{value: value, count: kv.Version, revision: kv.ModRevision}, err
 }
