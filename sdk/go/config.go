@@ -80,8 +80,9 @@ func newHTTPClient(tlsConfig *tls.Config, others bool) *http.Client {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Client{Transport: &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		TLSClientConfig:     tlsConfig,
+		Proxy: http.ProxyFromEnvironment,
+		// A copy, because the transport adds the protocols that it speaks.
+		TLSClientConfig:     tlsConfig.Clone(),
 		TLSHandshakeTimeout: 10 * time.Second,
 		IdleConnTimeout:     90 * time.Second,
 		Protocols:           protocols,
