@@ -138,7 +138,7 @@ func TestClusterKeepsItsWordOverFaults(t *testing.T) {
 		callers.epoch.Add(1)
 	}
 	history := callers.finish(t)
-	require.Greater(t, len(history), 500)
+	require.Greater(t, len(history), 200)
 	requireLinearizable(t, history)
 	watches.Finish(t, time.Minute)
 	ending.finish(t)

@@ -33,6 +33,8 @@ func (w *writer) run(ctx context.Context, stop <-chan struct{}) {
 		select {
 		case <-stop:
 			return
+		case <-ctx.Done():
+			return
 		case <-time.After(time.Duration(w.random.IntN(4000)) * time.Microsecond):
 		}
 		w.n++
