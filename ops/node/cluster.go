@@ -98,6 +98,9 @@ func (n *Node) register(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
+	if _, err := n.missingShards(ctx); err != nil {
+		return err // before the catalog knows a node that does not start
+	}
 	id := n.dir.Identity()
 	directory, err := n.membership.Join(ctx, placement.Joining{ClusterID: id.ClusterID, NodeID: id.NodeID, Node: n.record()})
 	if _, refused := errors.AsType[*placement.RefusedError](err); refused {
@@ -130,21 +133,27 @@ func (n *Node) askAround(ctx context.Context) error {
 
 // growShards adds the shards that --data-shards asks for beyond those there are.
 func (n *Node) growShards(ctx context.Context) error {
+	missing, err := n.missingShards(ctx)
+	if err != nil || missing == 0 {
+		return err
+	}
+	return n.catalog.AddShards(ctx, missing)
+}
+
+// missingShards is how many shards --data-shards asks for beyond those there are.
+func (n *Node) missingShards(ctx context.Context) (int, error) {
 	if n.cfg.DataShards == 0 {
-		return nil
+		return 0, nil
 	}
 	records, err := n.catalog.Records(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	have := len(records.Directory.GetPlacements()) - 1 // the system shard is none of them
-	switch {
-	case have > n.cfg.DataShards:
-		return final(fmt.Errorf("--data-shards is %d, but the cluster has %d, and shards are not taken away: leave the flag out", n.cfg.DataShards, have))
-	case have == n.cfg.DataShards:
-		return nil
+	if have > n.cfg.DataShards {
+		return 0, final(fmt.Errorf("--data-shards is %d, but the cluster has %d, and shards are not taken away: leave the flag out", n.cfg.DataShards, have))
 	}
-	return n.catalog.AddShards(ctx, n.cfg.DataShards-have)
+	return n.cfg.DataShards - have, nil
 }
 
 // startPlacement runs what keeps the catalog and the cluster true.
