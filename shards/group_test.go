@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/lni/dragonboat/v4/config"
+	"github.com/lni/dragonboat/v4/raftio"
+	"github.com/lni/dragonboat/v4/raftpb"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
@@ -314,6 +318,28 @@ func TestReplicaIsReplaced(t *testing.T) {
 	g.put([]*shards.Host{n1, n3}, "7", "last")
 	require.Equal(t, "last", g.get(n3, "7"))
 	_ = n2
+}
+
+// chatty sends a message as soon as the transport is made, as a node does that has
+// waited for this one.
+type chatty struct {
+	config.TransportFactory
+	sent *atomic.Int32
+}
+
+func (c chatty) Create(cfg config.NodeHostConfig, messages raftio.MessageHandler, chunks raftio.ChunkHandler) raftio.ITransport {
+	messages(raftpb.MessageBatch{BinVer: raftio.TransportBinVersion, Requests: []raftpb.Message{{Type: raftpb.Heartbeat, ShardID: 2, From: 2, To: 1}}})
+	chunks(raftpb.Chunk{ShardID: 2, ReplicaID: 1, From: 2})
+	c.sent.Add(1)
+	return c.TransportFactory.Create(cfg, messages, chunks)
+}
+
+func TestMessagesThatComeWhileTheEngineStartsAreDropped(t *testing.T) {
+	t.Parallel()
+	var sent atomic.Int32
+	var network shardstest.Network
+	newNode(t, shards.Config{Transport: chatty{network.Node("n"), &sent}})
+	require.Equal(t, int32(1), sent.Load())
 }
 
 func TestReplicaComesBackAfterARestart(t *testing.T) {

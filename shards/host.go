@@ -73,10 +73,12 @@ func Start(ctx context.Context, cfg Config, st *store.Store, markers Markers, re
 	}
 	h.watching = watch.NewMetrics(reg, &h.accounts)
 	h.level.Store(machine.Level)
-	node, err := dragonboat.NewNodeHost(h.nodeConfig())
+	entrance := &gate{TransportFactory: h.cfg.Transport}
+	node, err := dragonboat.NewNodeHost(h.nodeConfig(entrance))
 	if err != nil {
 		return nil, fmt.Errorf("start the Raft engine: %w", err)
 	}
+	entrance.open.Store(true)
 	h.node = node
 	// Maintenance ends by Stop, in its turn, not with the caller's context.
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -87,7 +89,7 @@ func Start(ctx context.Context, cfg Config, st *store.Store, markers Markers, re
 	return h, nil
 }
 
-func (h *Host) nodeConfig() config.NodeHostConfig {
+func (h *Host) nodeConfig(transport config.TransportFactory) config.NodeHostConfig {
 	logs := config.GetSmallMemLogDBConfig()
 	logs.Shards = h.cfg.LogStores
 	// Entries are dropped soon after they are applied, so larger buffers would
@@ -104,7 +106,7 @@ func (h *Host) nodeConfig() config.NodeHostConfig {
 		RaftEventListener:   h,
 		Expert: config.ExpertConfig{
 			NodeRegistryFactory: h.registry,
-			TransportFactory:    h.cfg.Transport,
+			TransportFactory:    transport,
 			LogDB:               logs,
 			FS:                  logDisk(),
 			Engine: config.EngineConfig{
