@@ -55,6 +55,10 @@ var errNotAdmitted = errors.New("the cluster takes no new node: its system shard
 // it, because it has nothing to do before; one that was there goes on, because the
 // catalog may wait for it to have a quorum.
 func (n *Node) join(ctx context.Context) (func() error, error) {
+	if n.alone() { // it waits for nobody but its own log
+		defer close(n.registered)
+		return nothing, again(ctx, n.cfg.Log, "reading the catalog", n.register)
+	}
 	if n.bootstraps || n.directory.Node(n.dir.Identity().NodeID) == nil {
 		waiting, cancel := context.WithTimeoutCause(ctx, n.cfg.JoinTimeout, errNotAdmitted)
 		defer cancel()
