@@ -24,6 +24,16 @@ import (
 
 const dataShard shards.ShardID = 2
 
+// TestReadThatPanicsKeepsNothing: who recovers from it can go on, and stop.
+func TestReadThatPanicsKeepsNothing(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shards.Config{})
+	require.Panics(t, func() {
+		_ = n.host.Read(t.Context(), dataShard, shards.Linearizable, func(*shards.View) error { panic("a fault") })
+	})
+	n.stop() // waits for all that reads
+}
+
 // markers are kept in memory: they outlive a restart within the test.
 type markers struct {
 	mu    sync.Mutex

@@ -72,12 +72,14 @@ func (h *Host) Read(ctx context.Context, id ShardID, c Consistency, read func(*V
 }
 
 // readPresent calls read with the replica's state as it is.
-func (h *Host) readPresent(s *shard, read func(*View) error) error {
+func (h *Host) readPresent(s *shard, read func(*View) error) (err error) {
 	h.reading.RLock()
 	defer h.reading.RUnlock()
 	if h.stopped {
 		return ErrStopping
 	}
 	view := &View{rows: s.rows.NewView(), clockMS: s.clock.NowMS()}
-	return errors.Join(read(view), view.rows.Close())
+	// Also when a read panics: the store waits for open views when it is closed.
+	defer func() { err = errors.Join(err, view.rows.Close()) }()
+	return read(view)
 }

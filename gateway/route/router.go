@@ -204,13 +204,15 @@ func (r *Router) queryLocal(ctx context.Context, shard shards.ShardID, batch *sh
 	if r.cfg.Remote == nil { // nobody else could be asked
 		return r.cfg.Local.QueryBatch(ctx, shard, batch)
 	}
-	ctx, giveUp := context.WithCancelCause(ctx)
-	defer giveUp(nil)
-	late := time.AfterFunc(currentMax, func() { giveUp(&shards.NotLeaderError{Shard: shard}) })
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	giveUp := func() { cancel(&shards.NotLeaderError{Shard: shard}) }
+	late := time.AfterFunc(currentMax, giveUp)
 	defer late.Stop()
 	begin := batch.Begin
 	batch.Begin = func(ctx context.Context) (func(), error) {
 		if !late.Stop() {
+			giveUp() // the timer is about to, or has
 			return nil, context.Cause(ctx)
 		}
 		if begin == nil {

@@ -40,8 +40,10 @@ type fleet struct {
 	fail map[string]func() error
 	// applied counts what took effect, by request id.
 	applied map[string]int
-	// behind tells whether this node's replica does not become current.
+	// behind tells whether this node's replica does not become current, and slow
+	// how long it takes.
 	behind bool
+	slow   time.Duration
 }
 
 func newFleet() *fleet {
@@ -103,8 +105,11 @@ func (f *fleet) submit(node string, call *shards.Call) error {
 func (f *fleet) query(ctx context.Context, node string, b *shards.QueryBatch) error {
 	f.mu.Lock()
 	f.asked = append(f.asked, "get "+node)
-	fail, behind := f.fail[node], f.behind && node == "n1" && b.Consistency == shards.Linearizable
+	fail, behind, slow := f.fail[node], f.behind && node == "n1" && b.Consistency == shards.Linearizable, f.slow
 	f.mu.Unlock()
+	if node == "n1" {
+		time.Sleep(slow) //nolint:forbidigo // the bubble's time
+	}
 	if behind {
 		<-ctx.Done()
 		return fmt.Errorf("wait to be current: %w", context.Cause(ctx))
@@ -397,6 +402,18 @@ func TestQueriesAreAnsweredHereIfTheyCanBe(t *testing.T) {
 		f.set(func() { f.fail["n1"], f.fail["n2"] = unreachable, unreachable })
 		require.NoError(t, getOne(t.Context(), r, shards.Linearizable))
 		require.Equal(t, "get n3", f.attempts()[len(f.attempts())-1], "each of the others is asked in turn")
+	})
+}
+
+// A replica may become current in the moment in which another one is to be asked.
+func TestReplicaIsCurrentAtTheLastMoment(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for range 200 {
+			f := newFleet()
+			f.slow = time.Second
+			require.NoError(t, getOne(t.Context(), f.router(), shards.Linearizable))
+		}
 	})
 }
 
