@@ -6,7 +6,7 @@ import (
 )
 
 // outputBytesMax bounds what is kept of a program's output.
-const outputBytesMax = 256 << 10
+const outputBytesMax = 1 << 20
 
 // readyLine is what a node prints when it serves.
 const readyLine = "flotilla is ready"

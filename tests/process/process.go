@@ -106,6 +106,7 @@ func (p *Process) WaitReady(t *testing.T) {
 	case <-p.exited:
 		require.FailNow(t, "the node ended before it was ready", "%s\n%s", p.cmd.ProcessState, p.out)
 	case <-time.After(startTimeout):
+		p.endWithStacks()
 		require.FailNow(t, "the node is not ready", "%s", p.out)
 	}
 	if p.infoFile == "" {
@@ -158,7 +159,18 @@ func (p *Process) signal(t *testing.T, signal os.Signal) {
 	select {
 	case <-p.exited:
 	case <-time.After(stopTimeout):
+		p.endWithStacks()
 		require.FailNow(t, "the node does not end", "%s\n%s", signal, p.out)
+	}
+}
+
+// endWithStacks ends a node that does not do what it should, and has it print what
+// all its goroutines do.
+func (p *Process) endWithStacks() {
+	_ = p.cmd.Process.Signal(syscall.SIGQUIT)
+	select {
+	case <-p.exited:
+	case <-time.After(stopTimeout): // the cleanup ends it
 	}
 }
 
