@@ -1,7 +1,9 @@
 package process
 
 import (
+	"math/rand/v2"
 	"net"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -43,11 +45,25 @@ func freePorts(t *testing.T, host string) nodePorts {
 	for address, host := range map[*string]string{
 		&p.api: "127.0.0.1", &p.etcd: "127.0.0.1", &p.ops: "127.0.0.1", &p.peer: host, &p.raft: host,
 	} {
-		listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		require.NoError(t, err)
+		listener := listenBelow(t, host)
 		defer listener.Close() // all at the end, so that they differ
 		*address = listener.Addr().String()
 	}
 	p.advertisedPeer, p.advertisedRaft = p.peer, p.raft
 	return p
+}
+
+// listenBelow listens on a port below those that the kernel gives to connections:
+// nobody's connection takes it while its node is down.
+func listenBelow(t *testing.T, host string) net.Listener {
+	t.Helper()
+	const portMin, portMax, attempts = 20_000, 32_000, 1000
+	for range attempts {
+		address := net.JoinHostPort(host, strconv.Itoa(portMin+rand.IntN(portMax-portMin)))
+		if listener, err := net.Listen("tcp", address); err == nil {
+			return listener
+		}
+	}
+	require.FailNow(t, "no port is free")
+	return nil
 }
