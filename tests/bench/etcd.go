@@ -54,7 +54,9 @@ func newEtcdSide(o *options, path, dir string) (*side, error) {
 	}, nil
 }
 
-func connectEtcd(addresses ...string) (*etcdTarget, error) { return connectEtcdAs("", "", addresses...) }
+func connectEtcd(addresses ...string) (*etcdTarget, error) {
+	return connectEtcdAs("", "", addresses...)
+}
 
 // connectEtcdAs names a user, unless it is empty.
 func connectEtcdAs(user, password string, addresses ...string) (*etcdTarget, error) {
