@@ -18,7 +18,7 @@ import (
 const (
 	heldLeases = 5
 	// heldTTL outlasts what the nodes suffer, so a lease that is held is never lost.
-	heldTTL = 45 * time.Second
+	heldTTL = 90 * time.Second
 	// endingTTLMax is how long leases last that nobody renews, in seconds.
 	endingTTLMax = 6
 	// clockNoted is by how much a crash may prolong leases: the time since the

@@ -56,6 +56,7 @@ func allFaults() []fault {
 		{name: "on a slow disk", begin: (*nemesis).slowDisk},
 		{name: "stopped, so that others lead", begin: (*nemesis).stop, alone: true},
 		{name: "replaced", begin: (*nemesis).replace, alone: true},
+		{name: "killed with all others", begin: (*nemesis).killAll, alone: true},
 		{name: "set to another time", begin: (*nemesis).setClock, alone: true},
 	}
 }
@@ -81,7 +82,11 @@ func (n *nemesis) strike(f fault) {
 		n.say("n%d is %s", other+1, second.name)
 		ends = append(ends, second.begin(n, other))
 	}
-	n.moment(300*time.Millisecond, 2500*time.Millisecond)
+	if process.Slow() && n.random.IntN(5) == 0 { // so long that nodes are held for dead
+		n.moment(5*time.Second, 20*time.Second)
+	} else {
+		n.moment(300*time.Millisecond, 2500*time.Millisecond)
+	}
 	for _, end := range ends {
 		end()
 	}
@@ -144,6 +149,17 @@ func (n *nemesis) kill(node int) func() {
 	return func() { n.launch(node) }
 }
 
+func (n *nemesis) killAll(int) func() {
+	for _, node := range n.cluster.Nodes {
+		node.Kill(n.t)
+	}
+	return func() {
+		for node := range n.cluster.Nodes {
+			n.launch(node)
+		}
+	}
+}
+
 func (n *nemesis) launch(node int) {
 	n.cluster.Nodes[node].Launch(n.t)
 	n.launched[node] = true
@@ -162,15 +178,9 @@ func (n *nemesis) replace(node int) func() {
 	return func() { n.launch(node) }
 }
 
-// pause stops a node for longer than the others wait for it, or only a moment.
 func (n *nemesis) pause(node int) func() {
 	n.cluster.Nodes[node].Pause(n.t)
-	return func() {
-		if n.random.IntN(3) == 0 {
-			n.moment(time.Second, 7*time.Second)
-		}
-		n.cluster.Nodes[node].Resume(n.t)
-	}
+	return func() { n.cluster.Nodes[node].Resume(n.t) }
 }
 
 // links changes the links of a node: those that lead from it, and those to it.
