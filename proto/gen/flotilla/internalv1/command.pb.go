@@ -46,9 +46,16 @@ type Command struct {
 	//	*Command_KeepAlive
 	//	*Command_RevokeLease
 	//	*Command_ExpireLeases
-	Operation     isCommand_Operation `protobuf_oneof:"operation"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	//	*Command_DropNamespaceSlice
+	Operation isCommand_Operation `protobuf_oneof:"operation"`
+	// How much the namespace may hold: number of keys, and bytes of their newest
+	// versions; 0 is no bound. What would pass it is refused, unless it lessens what
+	// is over it.
+	KeysMax uint64 `protobuf:"varint,13,opt,name=keys_max,json=keysMax,proto3" json:"keys_max,omitempty"`
+	// See keys_max.
+	StoredBytesMax uint64 `protobuf:"varint,14,opt,name=stored_bytes_max,json=storedBytesMax,proto3" json:"stored_bytes_max,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Command) Reset() {
@@ -192,6 +199,29 @@ func (x *Command) GetExpireLeases() *ExpireLeases {
 	return nil
 }
 
+func (x *Command) GetDropNamespaceSlice() *DropNamespaceSlice {
+	if x != nil {
+		if x, ok := x.Operation.(*Command_DropNamespaceSlice); ok {
+			return x.DropNamespaceSlice
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetKeysMax() uint64 {
+	if x != nil {
+		return x.KeysMax
+	}
+	return 0
+}
+
+func (x *Command) GetStoredBytesMax() uint64 {
+	if x != nil {
+		return x.StoredBytesMax
+	}
+	return 0
+}
+
 type isCommand_Operation interface {
 	isCommand_Operation()
 }
@@ -247,6 +277,11 @@ type Command_ExpireLeases struct {
 	ExpireLeases *ExpireLeases `protobuf:"bytes,12,opt,name=expire_leases,json=expireLeases,proto3,oneof"`
 }
 
+type Command_DropNamespaceSlice struct {
+	// Remove a slice of a namespace that was deleted.
+	DropNamespaceSlice *DropNamespaceSlice `protobuf:"bytes,15,opt,name=drop_namespace_slice,json=dropNamespaceSlice,proto3,oneof"`
+}
+
 func (*Command_Put) isCommand_Operation() {}
 
 func (*Command_Delete) isCommand_Operation() {}
@@ -267,6 +302,111 @@ func (*Command_RevokeLease) isCommand_Operation() {}
 
 func (*Command_ExpireLeases) isCommand_Operation() {}
 
+func (*Command_DropNamespaceSlice) isCommand_Operation() {}
+
+// DropNamespaceSlice removes what is left of a namespace that the catalog has not
+// any more: keys, history, leases, and last its counters. Its epoch is greater than
+// any before, so that no other command of the namespace is applied after it.
+type DropNamespaceSlice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most this many rows are removed.
+	RowsMax       uint32 `protobuf:"varint,1,opt,name=rows_max,json=rowsMax,proto3" json:"rows_max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropNamespaceSlice) Reset() {
+	*x = DropNamespaceSlice{}
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropNamespaceSlice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropNamespaceSlice) ProtoMessage() {}
+
+func (x *DropNamespaceSlice) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropNamespaceSlice.ProtoReflect.Descriptor instead.
+func (*DropNamespaceSlice) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *DropNamespaceSlice) GetRowsMax() uint32 {
+	if x != nil {
+		return x.RowsMax
+	}
+	return 0
+}
+
+// DropNamespaceSliceResponse says whether to go on.
+type DropNamespaceSliceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of rows removed.
+	Rows uint64 `protobuf:"varint,1,opt,name=rows,proto3" json:"rows,omitempty"`
+	// There is more of it.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropNamespaceSliceResponse) Reset() {
+	*x = DropNamespaceSliceResponse{}
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropNamespaceSliceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropNamespaceSliceResponse) ProtoMessage() {}
+
+func (x *DropNamespaceSliceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropNamespaceSliceResponse.ProtoReflect.Descriptor instead.
+func (*DropNamespaceSliceResponse) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DropNamespaceSliceResponse) GetRows() uint64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *DropNamespaceSliceResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 // GrantLease begins a lease. Its answer is a flotilla.v1.GrantLeaseResponse.
 type GrantLease struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -280,7 +420,7 @@ type GrantLease struct {
 
 func (x *GrantLease) Reset() {
 	*x = GrantLease{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[1]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -292,7 +432,7 @@ func (x *GrantLease) String() string {
 func (*GrantLease) ProtoMessage() {}
 
 func (x *GrantLease) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[1]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -305,7 +445,7 @@ func (x *GrantLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantLease.ProtoReflect.Descriptor instead.
 func (*GrantLease) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{1}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *GrantLease) GetRequest() *v1.GrantLeaseRequest {
@@ -336,7 +476,7 @@ type ExpireLeases struct {
 
 func (x *ExpireLeases) Reset() {
 	*x = ExpireLeases{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[2]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -348,7 +488,7 @@ func (x *ExpireLeases) String() string {
 func (*ExpireLeases) ProtoMessage() {}
 
 func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[2]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -361,7 +501,7 @@ func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases.ProtoReflect.Descriptor instead.
 func (*ExpireLeases) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{2}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ExpireLeases) GetLeasesMax() uint32 {
@@ -393,7 +533,7 @@ type ExpireLeasesResponse struct {
 
 func (x *ExpireLeasesResponse) Reset() {
 	*x = ExpireLeasesResponse{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[3]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -405,7 +545,7 @@ func (x *ExpireLeasesResponse) String() string {
 func (*ExpireLeasesResponse) ProtoMessage() {}
 
 func (x *ExpireLeasesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[3]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -418,7 +558,7 @@ func (x *ExpireLeasesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeasesResponse.ProtoReflect.Descriptor instead.
 func (*ExpireLeasesResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{3}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ExpireLeasesResponse) GetLeases() uint64 {
@@ -454,7 +594,7 @@ type PurgeSlice struct {
 
 func (x *PurgeSlice) Reset() {
 	*x = PurgeSlice{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[4]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -466,7 +606,7 @@ func (x *PurgeSlice) String() string {
 func (*PurgeSlice) ProtoMessage() {}
 
 func (x *PurgeSlice) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[4]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -479,7 +619,7 @@ func (x *PurgeSlice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeSlice.ProtoReflect.Descriptor instead.
 func (*PurgeSlice) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{4}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PurgeSlice) GetEventsMax() uint32 {
@@ -502,7 +642,7 @@ type PurgeSliceResponse struct {
 
 func (x *PurgeSliceResponse) Reset() {
 	*x = PurgeSliceResponse{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[5]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -514,7 +654,7 @@ func (x *PurgeSliceResponse) String() string {
 func (*PurgeSliceResponse) ProtoMessage() {}
 
 func (x *PurgeSliceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[5]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -527,7 +667,7 @@ func (x *PurgeSliceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeSliceResponse.ProtoReflect.Descriptor instead.
 func (*PurgeSliceResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{5}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PurgeSliceResponse) GetPurged() uint64 {
@@ -557,7 +697,7 @@ type CompactAged struct {
 
 func (x *CompactAged) Reset() {
 	*x = CompactAged{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[6]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +709,7 @@ func (x *CompactAged) String() string {
 func (*CompactAged) ProtoMessage() {}
 
 func (x *CompactAged) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[6]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +722,7 @@ func (x *CompactAged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactAged.ProtoReflect.Descriptor instead.
 func (*CompactAged) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{6}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CompactAged) GetBeforeMs() uint64 {
@@ -612,7 +752,7 @@ type CompactAgedResponse struct {
 
 func (x *CompactAgedResponse) Reset() {
 	*x = CompactAgedResponse{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[7]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -624,7 +764,7 @@ func (x *CompactAgedResponse) String() string {
 func (*CompactAgedResponse) ProtoMessage() {}
 
 func (x *CompactAgedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[7]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -637,7 +777,7 @@ func (x *CompactAgedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactAgedResponse.ProtoReflect.Descriptor instead.
 func (*CompactAgedResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{7}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CompactAgedResponse) GetCompacted() uint64 {
@@ -658,7 +798,7 @@ var File_flotilla_internal_v1_command_proto protoreflect.FileDescriptor
 
 const file_flotilla_internal_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\"flotilla/internal/v1/command.proto\x12\x14flotilla.internal.v1\x1a\x14flotilla/v1/kv.proto\x1a\x17flotilla/v1/lease.proto\"\xbb\x05\n" +
+	"\"flotilla/internal/v1/command.proto\x12\x14flotilla.internal.v1\x1a\x14flotilla/v1/kv.proto\x1a\x17flotilla/v1/lease.proto\"\xde\x06\n" +
 	"\aCommand\x12!\n" +
 	"\fnamespace_id\x18\x01 \x01(\x04R\vnamespaceId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12+\n" +
@@ -675,8 +815,16 @@ const file_flotilla_internal_v1_command_proto_rawDesc = "" +
 	"keep_alive\x18\n" +
 	" \x01(\v2\x1d.flotilla.v1.KeepAliveRequestH\x00R\tkeepAlive\x12D\n" +
 	"\frevoke_lease\x18\v \x01(\v2\x1f.flotilla.v1.RevokeLeaseRequestH\x00R\vrevokeLease\x12I\n" +
-	"\rexpire_leases\x18\f \x01(\v2\".flotilla.internal.v1.ExpireLeasesH\x00R\fexpireLeasesB\v\n" +
-	"\toperation\"e\n" +
+	"\rexpire_leases\x18\f \x01(\v2\".flotilla.internal.v1.ExpireLeasesH\x00R\fexpireLeases\x12\\\n" +
+	"\x14drop_namespace_slice\x18\x0f \x01(\v2(.flotilla.internal.v1.DropNamespaceSliceH\x00R\x12dropNamespaceSlice\x12\x19\n" +
+	"\bkeys_max\x18\r \x01(\x04R\akeysMax\x12(\n" +
+	"\x10stored_bytes_max\x18\x0e \x01(\x04R\x0estoredBytesMaxB\v\n" +
+	"\toperation\"/\n" +
+	"\x12DropNamespaceSlice\x12\x19\n" +
+	"\brows_max\x18\x01 \x01(\rR\arowsMax\"D\n" +
+	"\x1aDropNamespaceSliceResponse\x12\x12\n" +
+	"\x04rows\x18\x01 \x01(\x04R\x04rows\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"e\n" +
 	"\n" +
 	"GrantLease\x128\n" +
 	"\arequest\x18\x01 \x01(\v2\x1e.flotilla.v1.GrantLeaseRequestR\arequest\x12\x1d\n" +
@@ -717,41 +865,44 @@ func file_flotilla_internal_v1_command_proto_rawDescGZIP() []byte {
 	return file_flotilla_internal_v1_command_proto_rawDescData
 }
 
-var file_flotilla_internal_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_flotilla_internal_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_flotilla_internal_v1_command_proto_goTypes = []any{
-	(*Command)(nil),               // 0: flotilla.internal.v1.Command
-	(*GrantLease)(nil),            // 1: flotilla.internal.v1.GrantLease
-	(*ExpireLeases)(nil),          // 2: flotilla.internal.v1.ExpireLeases
-	(*ExpireLeasesResponse)(nil),  // 3: flotilla.internal.v1.ExpireLeasesResponse
-	(*PurgeSlice)(nil),            // 4: flotilla.internal.v1.PurgeSlice
-	(*PurgeSliceResponse)(nil),    // 5: flotilla.internal.v1.PurgeSliceResponse
-	(*CompactAged)(nil),           // 6: flotilla.internal.v1.CompactAged
-	(*CompactAgedResponse)(nil),   // 7: flotilla.internal.v1.CompactAgedResponse
-	(*v1.PutRequest)(nil),         // 8: flotilla.v1.PutRequest
-	(*v1.DeleteRequest)(nil),      // 9: flotilla.v1.DeleteRequest
-	(*v1.TxnRequest)(nil),         // 10: flotilla.v1.TxnRequest
-	(*v1.CompactRequest)(nil),     // 11: flotilla.v1.CompactRequest
-	(*v1.KeepAliveRequest)(nil),   // 12: flotilla.v1.KeepAliveRequest
-	(*v1.RevokeLeaseRequest)(nil), // 13: flotilla.v1.RevokeLeaseRequest
-	(*v1.GrantLeaseRequest)(nil),  // 14: flotilla.v1.GrantLeaseRequest
+	(*Command)(nil),                    // 0: flotilla.internal.v1.Command
+	(*DropNamespaceSlice)(nil),         // 1: flotilla.internal.v1.DropNamespaceSlice
+	(*DropNamespaceSliceResponse)(nil), // 2: flotilla.internal.v1.DropNamespaceSliceResponse
+	(*GrantLease)(nil),                 // 3: flotilla.internal.v1.GrantLease
+	(*ExpireLeases)(nil),               // 4: flotilla.internal.v1.ExpireLeases
+	(*ExpireLeasesResponse)(nil),       // 5: flotilla.internal.v1.ExpireLeasesResponse
+	(*PurgeSlice)(nil),                 // 6: flotilla.internal.v1.PurgeSlice
+	(*PurgeSliceResponse)(nil),         // 7: flotilla.internal.v1.PurgeSliceResponse
+	(*CompactAged)(nil),                // 8: flotilla.internal.v1.CompactAged
+	(*CompactAgedResponse)(nil),        // 9: flotilla.internal.v1.CompactAgedResponse
+	(*v1.PutRequest)(nil),              // 10: flotilla.v1.PutRequest
+	(*v1.DeleteRequest)(nil),           // 11: flotilla.v1.DeleteRequest
+	(*v1.TxnRequest)(nil),              // 12: flotilla.v1.TxnRequest
+	(*v1.CompactRequest)(nil),          // 13: flotilla.v1.CompactRequest
+	(*v1.KeepAliveRequest)(nil),        // 14: flotilla.v1.KeepAliveRequest
+	(*v1.RevokeLeaseRequest)(nil),      // 15: flotilla.v1.RevokeLeaseRequest
+	(*v1.GrantLeaseRequest)(nil),       // 16: flotilla.v1.GrantLeaseRequest
 }
 var file_flotilla_internal_v1_command_proto_depIdxs = []int32{
-	8,  // 0: flotilla.internal.v1.Command.put:type_name -> flotilla.v1.PutRequest
-	9,  // 1: flotilla.internal.v1.Command.delete:type_name -> flotilla.v1.DeleteRequest
-	10, // 2: flotilla.internal.v1.Command.txn:type_name -> flotilla.v1.TxnRequest
-	11, // 3: flotilla.internal.v1.Command.compact:type_name -> flotilla.v1.CompactRequest
-	4,  // 4: flotilla.internal.v1.Command.purge_slice:type_name -> flotilla.internal.v1.PurgeSlice
-	6,  // 5: flotilla.internal.v1.Command.compact_aged:type_name -> flotilla.internal.v1.CompactAged
-	1,  // 6: flotilla.internal.v1.Command.grant_lease:type_name -> flotilla.internal.v1.GrantLease
-	12, // 7: flotilla.internal.v1.Command.keep_alive:type_name -> flotilla.v1.KeepAliveRequest
-	13, // 8: flotilla.internal.v1.Command.revoke_lease:type_name -> flotilla.v1.RevokeLeaseRequest
-	2,  // 9: flotilla.internal.v1.Command.expire_leases:type_name -> flotilla.internal.v1.ExpireLeases
-	14, // 10: flotilla.internal.v1.GrantLease.request:type_name -> flotilla.v1.GrantLeaseRequest
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	10, // 0: flotilla.internal.v1.Command.put:type_name -> flotilla.v1.PutRequest
+	11, // 1: flotilla.internal.v1.Command.delete:type_name -> flotilla.v1.DeleteRequest
+	12, // 2: flotilla.internal.v1.Command.txn:type_name -> flotilla.v1.TxnRequest
+	13, // 3: flotilla.internal.v1.Command.compact:type_name -> flotilla.v1.CompactRequest
+	6,  // 4: flotilla.internal.v1.Command.purge_slice:type_name -> flotilla.internal.v1.PurgeSlice
+	8,  // 5: flotilla.internal.v1.Command.compact_aged:type_name -> flotilla.internal.v1.CompactAged
+	3,  // 6: flotilla.internal.v1.Command.grant_lease:type_name -> flotilla.internal.v1.GrantLease
+	14, // 7: flotilla.internal.v1.Command.keep_alive:type_name -> flotilla.v1.KeepAliveRequest
+	15, // 8: flotilla.internal.v1.Command.revoke_lease:type_name -> flotilla.v1.RevokeLeaseRequest
+	4,  // 9: flotilla.internal.v1.Command.expire_leases:type_name -> flotilla.internal.v1.ExpireLeases
+	1,  // 10: flotilla.internal.v1.Command.drop_namespace_slice:type_name -> flotilla.internal.v1.DropNamespaceSlice
+	16, // 11: flotilla.internal.v1.GrantLease.request:type_name -> flotilla.v1.GrantLeaseRequest
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_flotilla_internal_v1_command_proto_init() }
@@ -770,6 +921,7 @@ func file_flotilla_internal_v1_command_proto_init() {
 		(*Command_KeepAlive)(nil),
 		(*Command_RevokeLease)(nil),
 		(*Command_ExpireLeases)(nil),
+		(*Command_DropNamespaceSlice)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -777,7 +929,7 @@ func file_flotilla_internal_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flotilla_internal_v1_command_proto_rawDesc), len(file_flotilla_internal_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

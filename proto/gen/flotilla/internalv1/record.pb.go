@@ -7,6 +7,8 @@
 package internalv1
 
 import (
+	v11 "github.com/flotillakv/flotilla/proto/gen/flotilla/admin/v1"
+	v1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -20,6 +22,63 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// TenantState is what becomes of a tenant.
+type TenantState int32
+
+const (
+	// As active.
+	TenantState_TENANT_STATE_UNSPECIFIED TenantState = 0
+	// Its credentials are let in.
+	TenantState_TENANT_STATE_ACTIVE TenantState = 1
+	// An operator has suspended it: its credentials are refused, its data stays.
+	TenantState_TENANT_STATE_SUSPENDED TenantState = 2
+	// It is deleted: as suspended, until its data is removed.
+	TenantState_TENANT_STATE_DELETING TenantState = 3
+)
+
+// Enum value maps for TenantState.
+var (
+	TenantState_name = map[int32]string{
+		0: "TENANT_STATE_UNSPECIFIED",
+		1: "TENANT_STATE_ACTIVE",
+		2: "TENANT_STATE_SUSPENDED",
+		3: "TENANT_STATE_DELETING",
+	}
+	TenantState_value = map[string]int32{
+		"TENANT_STATE_UNSPECIFIED": 0,
+		"TENANT_STATE_ACTIVE":      1,
+		"TENANT_STATE_SUSPENDED":   2,
+		"TENANT_STATE_DELETING":    3,
+	}
+)
+
+func (x TenantState) Enum() *TenantState {
+	p := new(TenantState)
+	*p = x
+	return p
+}
+
+func (x TenantState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TenantState) Descriptor() protoreflect.EnumDescriptor {
+	return file_flotilla_internal_v1_record_proto_enumTypes[0].Descriptor()
+}
+
+func (TenantState) Type() protoreflect.EnumType {
+	return &file_flotilla_internal_v1_record_proto_enumTypes[0]
+}
+
+func (x TenantState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TenantState.Descriptor instead.
+func (TenantState) EnumDescriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{0}
+}
 
 // NodeState is what becomes of a node.
 type NodeState int32
@@ -63,11 +122,11 @@ func (x NodeState) String() string {
 }
 
 func (NodeState) Descriptor() protoreflect.EnumDescriptor {
-	return file_flotilla_internal_v1_record_proto_enumTypes[0].Descriptor()
+	return file_flotilla_internal_v1_record_proto_enumTypes[1].Descriptor()
 }
 
 func (NodeState) Type() protoreflect.EnumType {
-	return &file_flotilla_internal_v1_record_proto_enumTypes[0]
+	return &file_flotilla_internal_v1_record_proto_enumTypes[1]
 }
 
 func (x NodeState) Number() protoreflect.EnumNumber {
@@ -76,7 +135,7 @@ func (x NodeState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NodeState.Descriptor instead.
 func (NodeState) EnumDescriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{0}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{1}
 }
 
 // ReplicaState is how far a replica is in its life. Each step is taken by one
@@ -145,11 +204,11 @@ func (x ReplicaState) String() string {
 }
 
 func (ReplicaState) Descriptor() protoreflect.EnumDescriptor {
-	return file_flotilla_internal_v1_record_proto_enumTypes[1].Descriptor()
+	return file_flotilla_internal_v1_record_proto_enumTypes[2].Descriptor()
 }
 
 func (ReplicaState) Type() protoreflect.EnumType {
-	return &file_flotilla_internal_v1_record_proto_enumTypes[1]
+	return &file_flotilla_internal_v1_record_proto_enumTypes[2]
 }
 
 func (x ReplicaState) Number() protoreflect.EnumNumber {
@@ -158,7 +217,7 @@ func (x ReplicaState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReplicaState.Descriptor instead.
 func (ReplicaState) EnumDescriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{1}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{2}
 }
 
 // ShardState is the row of a shard itself, written with every log entry.
@@ -254,7 +313,13 @@ type NamespaceState struct {
 	// The latest age bucket in which it wrote (see CompactAged).
 	AgeBucket uint64 `protobuf:"varint,7,opt,name=age_bucket,json=ageBucket,proto3" json:"age_bucket,omitempty"`
 	// Number of leases.
-	Leases        uint64 `protobuf:"varint,8,opt,name=leases,proto3" json:"leases,omitempty"`
+	Leases uint64 `protobuf:"varint,8,opt,name=leases,proto3" json:"leases,omitempty"`
+	// The bytes that it held, times the seconds that it held them, within the hour
+	// of accounted_ms until then.
+	ByteSeconds uint64 `protobuf:"varint,9,opt,name=byte_seconds,json=byteSeconds,proto3" json:"byte_seconds,omitempty"`
+	// Until when byte_seconds counts, in milliseconds since 1970; 0 while it never
+	// held anything.
+	AccountedMs   uint64 `protobuf:"varint,10,opt,name=accounted_ms,json=accountedMs,proto3" json:"accounted_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -345,6 +410,76 @@ func (x *NamespaceState) GetLeases() uint64 {
 	return 0
 }
 
+func (x *NamespaceState) GetByteSeconds() uint64 {
+	if x != nil {
+		return x.ByteSeconds
+	}
+	return 0
+}
+
+func (x *NamespaceState) GetAccountedMs() uint64 {
+	if x != nil {
+		return x.AccountedMs
+	}
+	return 0
+}
+
+// StoredHour is what a namespace held in an hour in which that changed, when the
+// hour is over; or, of those that follow it until the next row, at its end.
+type StoredHour struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bytes that it held, times the seconds that it held them.
+	ByteSeconds uint64 `protobuf:"varint,1,opt,name=byte_seconds,json=byteSeconds,proto3" json:"byte_seconds,omitempty"`
+	// Bytes held at the end of the hour.
+	LiveBytes     uint64 `protobuf:"varint,2,opt,name=live_bytes,json=liveBytes,proto3" json:"live_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoredHour) Reset() {
+	*x = StoredHour{}
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoredHour) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoredHour) ProtoMessage() {}
+
+func (x *StoredHour) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoredHour.ProtoReflect.Descriptor instead.
+func (*StoredHour) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *StoredHour) GetByteSeconds() uint64 {
+	if x != nil {
+		return x.ByteSeconds
+	}
+	return 0
+}
+
+func (x *StoredHour) GetLiveBytes() uint64 {
+	if x != nil {
+		return x.LiveBytes
+	}
+	return 0
+}
+
 // RequestAnswer is the kept answer to one mutation that carried a request id.
 type RequestAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -362,7 +497,7 @@ type RequestAnswer struct {
 
 func (x *RequestAnswer) Reset() {
 	*x = RequestAnswer{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[2]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -374,7 +509,7 @@ func (x *RequestAnswer) String() string {
 func (*RequestAnswer) ProtoMessage() {}
 
 func (x *RequestAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[2]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -387,7 +522,7 @@ func (x *RequestAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestAnswer.ProtoReflect.Descriptor instead.
 func (*RequestAnswer) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{2}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RequestAnswer) GetDigest() []byte {
@@ -431,7 +566,7 @@ type RequestAnswers struct {
 
 func (x *RequestAnswers) Reset() {
 	*x = RequestAnswers{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[3]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -443,7 +578,7 @@ func (x *RequestAnswers) String() string {
 func (*RequestAnswers) ProtoMessage() {}
 
 func (x *RequestAnswers) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[3]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -456,7 +591,7 @@ func (x *RequestAnswers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestAnswers.ProtoReflect.Descriptor instead.
 func (*RequestAnswers) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{3}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RequestAnswers) GetTimeMs() uint64 {
@@ -479,14 +614,29 @@ type TenantRecord struct {
 	// When it was created, in milliseconds since 1970.
 	CreateTimeMs uint64 `protobuf:"varint,1,opt,name=create_time_ms,json=createTimeMs,proto3" json:"create_time_ms,omitempty"`
 	// Number of its namespaces.
-	Namespaces    uint64 `protobuf:"varint,2,opt,name=namespaces,proto3" json:"namespaces,omitempty"`
+	Namespaces uint64 `protobuf:"varint,2,opt,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// The plan that its limits come from; empty is "unlimited".
+	Plan string `protobuf:"bytes,3,opt,name=plan,proto3" json:"plan,omitempty"`
+	// Limits of its own; a field that is 0 is the plan's.
+	Limits *v1.Limits `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	// Whether its credentials are let in.
+	State TenantState `protobuf:"varint,5,opt,name=state,proto3,enum=flotilla.internal.v1.TenantState" json:"state,omitempty"`
+	// When its data is removed, in milliseconds since 1970; 0 unless it is being
+	// deleted.
+	PurgeTimeMs uint64 `protobuf:"varint,6,opt,name=purge_time_ms,json=purgeTimeMs,proto3" json:"purge_time_ms,omitempty"`
+	// Its share of a busy shard, as a multiple of others'; 0 is 1.
+	Weight uint32 `protobuf:"varint,7,opt,name=weight,proto3" json:"weight,omitempty"`
+	// Number of its API keys.
+	ApiKeys uint64 `protobuf:"varint,8,opt,name=api_keys,json=apiKeys,proto3" json:"api_keys,omitempty"`
+	// What its operators call it.
+	Description   string `protobuf:"bytes,9,opt,name=description,proto3" json:"description,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TenantRecord) Reset() {
 	*x = TenantRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[4]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +648,7 @@ func (x *TenantRecord) String() string {
 func (*TenantRecord) ProtoMessage() {}
 
 func (x *TenantRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[4]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +661,7 @@ func (x *TenantRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantRecord.ProtoReflect.Descriptor instead.
 func (*TenantRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{4}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TenantRecord) GetCreateTimeMs() uint64 {
@@ -526,6 +676,55 @@ func (x *TenantRecord) GetNamespaces() uint64 {
 		return x.Namespaces
 	}
 	return 0
+}
+
+func (x *TenantRecord) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
+}
+
+func (x *TenantRecord) GetLimits() *v1.Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *TenantRecord) GetState() TenantState {
+	if x != nil {
+		return x.State
+	}
+	return TenantState_TENANT_STATE_UNSPECIFIED
+}
+
+func (x *TenantRecord) GetPurgeTimeMs() uint64 {
+	if x != nil {
+		return x.PurgeTimeMs
+	}
+	return 0
+}
+
+func (x *TenantRecord) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *TenantRecord) GetApiKeys() uint64 {
+	if x != nil {
+		return x.ApiKeys
+	}
+	return 0
+}
+
+func (x *TenantRecord) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
 }
 
 // NamespaceRecord is a namespace in the catalog:
@@ -546,7 +745,7 @@ type NamespaceRecord struct {
 
 func (x *NamespaceRecord) Reset() {
 	*x = NamespaceRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[5]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +757,7 @@ func (x *NamespaceRecord) String() string {
 func (*NamespaceRecord) ProtoMessage() {}
 
 func (x *NamespaceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[5]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +770,7 @@ func (x *NamespaceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceRecord.ProtoReflect.Descriptor instead.
 func (*NamespaceRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{5}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *NamespaceRecord) GetId() uint64 {
@@ -613,14 +812,20 @@ type APIKeyRecord struct {
 	// What it is for.
 	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
 	// When it was made, in milliseconds since 1970.
-	CreateTimeMs  uint64 `protobuf:"varint,4,opt,name=create_time_ms,json=createTimeMs,proto3" json:"create_time_ms,omitempty"`
+	CreateTimeMs uint64 `protobuf:"varint,4,opt,name=create_time_ms,json=createTimeMs,proto3" json:"create_time_ms,omitempty"`
+	// When it ends, in milliseconds since 1970; 0 is never.
+	ExpireTimeMs uint64 `protobuf:"varint,5,opt,name=expire_time_ms,json=expireTimeMs,proto3" json:"expire_time_ms,omitempty"`
+	// What it allows; empty is everything in the tenant.
+	Permissions []*v1.Permission `protobuf:"bytes,6,rep,name=permissions,proto3" json:"permissions,omitempty"`
+	// The key that has taken its place.
+	ReplacedBy    string `protobuf:"bytes,7,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *APIKeyRecord) Reset() {
 	*x = APIKeyRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[6]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +837,7 @@ func (x *APIKeyRecord) String() string {
 func (*APIKeyRecord) ProtoMessage() {}
 
 func (x *APIKeyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[6]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +850,7 @@ func (x *APIKeyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APIKeyRecord.ProtoReflect.Descriptor instead.
 func (*APIKeyRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{6}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *APIKeyRecord) GetTenant() string {
@@ -676,6 +881,437 @@ func (x *APIKeyRecord) GetCreateTimeMs() uint64 {
 	return 0
 }
 
+func (x *APIKeyRecord) GetExpireTimeMs() uint64 {
+	if x != nil {
+		return x.ExpireTimeMs
+	}
+	return 0
+}
+
+func (x *APIKeyRecord) GetPermissions() []*v1.Permission {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+func (x *APIKeyRecord) GetReplacedBy() string {
+	if x != nil {
+		return x.ReplacedBy
+	}
+	return ""
+}
+
+// KeyUseRecord is the last use of an API key, in the ledger: key-uses/<id>.
+type KeyUseRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In milliseconds since 1970, give or take some minutes.
+	TimeMs        uint64 `protobuf:"varint,1,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyUseRecord) Reset() {
+	*x = KeyUseRecord{}
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyUseRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyUseRecord) ProtoMessage() {}
+
+func (x *KeyUseRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyUseRecord.ProtoReflect.Descriptor instead.
+func (*KeyUseRecord) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *KeyUseRecord) GetTimeMs() uint64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+// OperatorRecord is the credential of an operator in the catalog:
+// operators/<name>.
+type OperatorRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of the secret.
+	SecretHash []byte `protobuf:"bytes,1,opt,name=secret_hash,json=secretHash,proto3" json:"secret_hash,omitempty"`
+	// What it may do.
+	Role v11.OperatorRole `protobuf:"varint,2,opt,name=role,proto3,enum=flotilla.admin.v1.OperatorRole" json:"role,omitempty"`
+	// When it was made, in milliseconds since 1970.
+	CreateTimeMs uint64 `protobuf:"varint,3,opt,name=create_time_ms,json=createTimeMs,proto3" json:"create_time_ms,omitempty"`
+	// When it ends, in milliseconds since 1970; 0 is never.
+	ExpireTimeMs uint64 `protobuf:"varint,4,opt,name=expire_time_ms,json=expireTimeMs,proto3" json:"expire_time_ms,omitempty"`
+	// What it is for.
+	Description   string `protobuf:"bytes,5,opt,name=description,proto3" json:"description,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperatorRecord) Reset() {
+	*x = OperatorRecord{}
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperatorRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperatorRecord) ProtoMessage() {}
+
+func (x *OperatorRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperatorRecord.ProtoReflect.Descriptor instead.
+func (*OperatorRecord) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *OperatorRecord) GetSecretHash() []byte {
+	if x != nil {
+		return x.SecretHash
+	}
+	return nil
+}
+
+func (x *OperatorRecord) GetRole() v11.OperatorRole {
+	if x != nil {
+		return x.Role
+	}
+	return v11.OperatorRole(0)
+}
+
+func (x *OperatorRecord) GetCreateTimeMs() uint64 {
+	if x != nil {
+		return x.CreateTimeMs
+	}
+	return 0
+}
+
+func (x *OperatorRecord) GetExpireTimeMs() uint64 {
+	if x != nil {
+		return x.ExpireTimeMs
+	}
+	return 0
+}
+
+func (x *OperatorRecord) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+// TokenKeyRecord is a key pair with which gateways sign and verify the tokens that
+// they give out, in the catalog: token-keys/<id>.
+type TokenKeyRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The seed of the Ed25519 private key.
+	Seed []byte `protobuf:"bytes,1,opt,name=seed,proto3" json:"seed,omitempty"`
+	// When it was made, in milliseconds since 1970.
+	CreateTimeMs uint64 `protobuf:"varint,2,opt,name=create_time_ms,json=createTimeMs,proto3" json:"create_time_ms,omitempty"`
+	// From when it signs, so that all gateways know it by then.
+	SignFromMs    uint64 `protobuf:"varint,3,opt,name=sign_from_ms,json=signFromMs,proto3" json:"sign_from_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenKeyRecord) Reset() {
+	*x = TokenKeyRecord{}
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenKeyRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenKeyRecord) ProtoMessage() {}
+
+func (x *TokenKeyRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenKeyRecord.ProtoReflect.Descriptor instead.
+func (*TokenKeyRecord) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *TokenKeyRecord) GetSeed() []byte {
+	if x != nil {
+		return x.Seed
+	}
+	return nil
+}
+
+func (x *TokenKeyRecord) GetCreateTimeMs() uint64 {
+	if x != nil {
+		return x.CreateTimeMs
+	}
+	return 0
+}
+
+func (x *TokenKeyRecord) GetSignFromMs() uint64 {
+	if x != nil {
+		return x.SignFromMs
+	}
+	return 0
+}
+
+// IssuerRecord is an OpenID Connect issuer whose tokens a tenant lets in, in the
+// catalog: issuers/<tenant>/<name>.
+type IssuerRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the tenant has set.
+	Issuer *v1.Issuer `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// When it was set, in milliseconds since 1970.
+	CreateTimeMs  uint64 `protobuf:"varint,2,opt,name=create_time_ms,json=createTimeMs,proto3" json:"create_time_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssuerRecord) Reset() {
+	*x = IssuerRecord{}
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssuerRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssuerRecord) ProtoMessage() {}
+
+func (x *IssuerRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssuerRecord.ProtoReflect.Descriptor instead.
+func (*IssuerRecord) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *IssuerRecord) GetIssuer() *v1.Issuer {
+	if x != nil {
+		return x.Issuer
+	}
+	return nil
+}
+
+func (x *IssuerRecord) GetCreateTimeMs() uint64 {
+	if x != nil {
+		return x.CreateTimeMs
+	}
+	return 0
+}
+
+// PurgeRecord is a namespace whose data is to be removed, in the catalog:
+// purges/<namespace number>. The namespace has no other record any more.
+type PurgeRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The shard that it lives on.
+	ShardId uint64 `protobuf:"varint,1,opt,name=shard_id,json=shardId,proto3" json:"shard_id,omitempty"`
+	// The epoch of its last owner, plus 1.
+	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The tenant that had it.
+	Tenant        string `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeRecord) Reset() {
+	*x = PurgeRecord{}
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeRecord) ProtoMessage() {}
+
+func (x *PurgeRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeRecord.ProtoReflect.Descriptor instead.
+func (*PurgeRecord) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PurgeRecord) GetShardId() uint64 {
+	if x != nil {
+		return x.ShardId
+	}
+	return 0
+}
+
+func (x *PurgeRecord) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *PurgeRecord) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+// AuditRecord is one administrative act, written with it in one transaction, in
+// the catalog: audit/<time in milliseconds, 16 hexadecimal digits>-<chance>.
+type AuditRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is told; its id and time are those of the key.
+	Entry         *v11.AuditEntry `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditRecord) Reset() {
+	*x = AuditRecord{}
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditRecord) ProtoMessage() {}
+
+func (x *AuditRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
+func (*AuditRecord) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AuditRecord) GetEntry() *v11.AuditEntry {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+// UsageRecord is what one process has counted for a tenant in an hour until now, in
+// the ledger: usage/<tenant>/<hour since 1970, 8 hexadecimal digits>/<boot id>. It
+// is overwritten with greater numbers, so to write it twice does no harm.
+type UsageRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was counted.
+	Usage         *v1.Usage `protobuf:"bytes,1,opt,name=usage,proto3" json:"usage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageRecord) Reset() {
+	*x = UsageRecord{}
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageRecord) ProtoMessage() {}
+
+func (x *UsageRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageRecord.ProtoReflect.Descriptor instead.
+func (*UsageRecord) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *UsageRecord) GetUsage() *v1.Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
 // ShardRecord is a shard in the catalog: shards/<id>.
 type ShardRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -687,7 +1323,7 @@ type ShardRecord struct {
 
 func (x *ShardRecord) Reset() {
 	*x = ShardRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[7]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +1335,7 @@ func (x *ShardRecord) String() string {
 func (*ShardRecord) ProtoMessage() {}
 
 func (x *ShardRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[7]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +1348,7 @@ func (x *ShardRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardRecord.ProtoReflect.Descriptor instead.
 func (*ShardRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{7}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ShardRecord) GetNamespaces() uint64 {
@@ -740,7 +1376,7 @@ type ClusterRecord struct {
 
 func (x *ClusterRecord) Reset() {
 	*x = ClusterRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[8]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -752,7 +1388,7 @@ func (x *ClusterRecord) String() string {
 func (*ClusterRecord) ProtoMessage() {}
 
 func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[8]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -765,7 +1401,7 @@ func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterRecord.ProtoReflect.Descriptor instead.
 func (*ClusterRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{8}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ClusterRecord) GetNextNamespaceId() uint64 {
@@ -838,7 +1474,7 @@ type NodeRecord struct {
 
 func (x *NodeRecord) Reset() {
 	*x = NodeRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[9]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +1486,7 @@ func (x *NodeRecord) String() string {
 func (*NodeRecord) ProtoMessage() {}
 
 func (x *NodeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[9]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +1499,7 @@ func (x *NodeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRecord.ProtoReflect.Descriptor instead.
 func (*NodeRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{9}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *NodeRecord) GetName() string {
@@ -980,7 +1616,7 @@ type PlacementRecord struct {
 
 func (x *PlacementRecord) Reset() {
 	*x = PlacementRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[10]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -992,7 +1628,7 @@ func (x *PlacementRecord) String() string {
 func (*PlacementRecord) ProtoMessage() {}
 
 func (x *PlacementRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[10]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1005,7 +1641,7 @@ func (x *PlacementRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementRecord.ProtoReflect.Descriptor instead.
 func (*PlacementRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{10}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PlacementRecord) GetReplicas() []*ReplicaRecord {
@@ -1044,7 +1680,7 @@ type ReplicaRecord struct {
 
 func (x *ReplicaRecord) Reset() {
 	*x = ReplicaRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[11]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1692,7 @@ func (x *ReplicaRecord) String() string {
 func (*ReplicaRecord) ProtoMessage() {}
 
 func (x *ReplicaRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[11]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1705,7 @@ func (x *ReplicaRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaRecord.ProtoReflect.Descriptor instead.
 func (*ReplicaRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{11}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReplicaRecord) GetReplicaId() uint64 {
@@ -1097,13 +1733,13 @@ var File_flotilla_internal_v1_record_proto protoreflect.FileDescriptor
 
 const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\n" +
-	"!flotilla/internal/v1/record.proto\x12\x14flotilla.internal.v1\"}\n" +
+	"!flotilla/internal/v1/record.proto\x12\x14flotilla.internal.v1\x1a\x1dflotilla/admin/v1/admin.proto\x1a\x18flotilla/v1/tenant.proto\"}\n" +
 	"\n" +
 	"ShardState\x12#\n" +
 	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\x12\x17\n" +
 	"\atime_ms\x18\x02 \x01(\x04R\x06timeMs\x12\x16\n" +
 	"\x06format\x18\x03 \x01(\rR\x06format\x12\x19\n" +
-	"\bclock_ms\x18\x04 \x01(\x04R\aclockMs\"\x80\x02\n" +
+	"\bclock_ms\x18\x04 \x01(\x04R\aclockMs\"\xc6\x02\n" +
 	"\x0eNamespaceState\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12)\n" +
@@ -1114,7 +1750,15 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"live_bytes\x18\x06 \x01(\x04R\tliveBytes\x12\x1d\n" +
 	"\n" +
 	"age_bucket\x18\a \x01(\x04R\tageBucket\x12\x16\n" +
-	"\x06leases\x18\b \x01(\x04R\x06leases\"\x85\x01\n" +
+	"\x06leases\x18\b \x01(\x04R\x06leases\x12!\n" +
+	"\fbyte_seconds\x18\t \x01(\x04R\vbyteSeconds\x12!\n" +
+	"\faccounted_ms\x18\n" +
+	" \x01(\x04R\vaccountedMs\"N\n" +
+	"\n" +
+	"StoredHour\x12!\n" +
+	"\fbyte_seconds\x18\x01 \x01(\x04R\vbyteSeconds\x12\x1d\n" +
+	"\n" +
+	"live_bytes\x18\x02 \x01(\x04R\tliveBytes\"\x85\x01\n" +
 	"\rRequestAnswer\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x1f\n" +
 	"\bresponse\x18\x02 \x01(\fH\x00R\bresponse\x88\x01\x01\x12\x12\n" +
@@ -1123,23 +1767,59 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\t_response\"h\n" +
 	"\x0eRequestAnswers\x12\x17\n" +
 	"\atime_ms\x18\x02 \x01(\x04R\x06timeMs\x12=\n" +
-	"\aanswers\x18\x01 \x03(\v2#.flotilla.internal.v1.RequestAnswerR\aanswers\"T\n" +
+	"\aanswers\x18\x01 \x03(\v2#.flotilla.internal.v1.RequestAnswerR\aanswers\"\xc7\x02\n" +
 	"\fTenantRecord\x12$\n" +
 	"\x0ecreate_time_ms\x18\x01 \x01(\x04R\fcreateTimeMs\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x02 \x01(\x04R\n" +
-	"namespaces\"x\n" +
+	"namespaces\x12\x12\n" +
+	"\x04plan\x18\x03 \x01(\tR\x04plan\x12+\n" +
+	"\x06limits\x18\x04 \x01(\v2\x13.flotilla.v1.LimitsR\x06limits\x127\n" +
+	"\x05state\x18\x05 \x01(\x0e2!.flotilla.internal.v1.TenantStateR\x05state\x12\"\n" +
+	"\rpurge_time_ms\x18\x06 \x01(\x04R\vpurgeTimeMs\x12\x16\n" +
+	"\x06weight\x18\a \x01(\rR\x06weight\x12\x19\n" +
+	"\bapi_keys\x18\b \x01(\x04R\aapiKeys\x12 \n" +
+	"\vdescription\x18\t \x01(\tR\vdescription\"x\n" +
 	"\x0fNamespaceRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x19\n" +
 	"\bshard_id\x18\x02 \x01(\x04R\ashardId\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12$\n" +
-	"\x0ecreate_time_ms\x18\x04 \x01(\x04R\fcreateTimeMs\"\x8f\x01\n" +
+	"\x0ecreate_time_ms\x18\x04 \x01(\x04R\fcreateTimeMs\"\x91\x02\n" +
 	"\fAPIKeyRecord\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1f\n" +
 	"\vsecret_hash\x18\x02 \x01(\fR\n" +
 	"secretHash\x12 \n" +
 	"\vdescription\x18\x03 \x01(\tR\vdescription\x12$\n" +
-	"\x0ecreate_time_ms\x18\x04 \x01(\x04R\fcreateTimeMs\"-\n" +
+	"\x0ecreate_time_ms\x18\x04 \x01(\x04R\fcreateTimeMs\x12$\n" +
+	"\x0eexpire_time_ms\x18\x05 \x01(\x04R\fexpireTimeMs\x129\n" +
+	"\vpermissions\x18\x06 \x03(\v2\x17.flotilla.v1.PermissionR\vpermissions\x12\x1f\n" +
+	"\vreplaced_by\x18\a \x01(\tR\n" +
+	"replacedBy\"'\n" +
+	"\fKeyUseRecord\x12\x17\n" +
+	"\atime_ms\x18\x01 \x01(\x04R\x06timeMs\"\xd4\x01\n" +
+	"\x0eOperatorRecord\x12\x1f\n" +
+	"\vsecret_hash\x18\x01 \x01(\fR\n" +
+	"secretHash\x123\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x1f.flotilla.admin.v1.OperatorRoleR\x04role\x12$\n" +
+	"\x0ecreate_time_ms\x18\x03 \x01(\x04R\fcreateTimeMs\x12$\n" +
+	"\x0eexpire_time_ms\x18\x04 \x01(\x04R\fexpireTimeMs\x12 \n" +
+	"\vdescription\x18\x05 \x01(\tR\vdescription\"l\n" +
+	"\x0eTokenKeyRecord\x12\x12\n" +
+	"\x04seed\x18\x01 \x01(\fR\x04seed\x12$\n" +
+	"\x0ecreate_time_ms\x18\x02 \x01(\x04R\fcreateTimeMs\x12 \n" +
+	"\fsign_from_ms\x18\x03 \x01(\x04R\n" +
+	"signFromMs\"a\n" +
+	"\fIssuerRecord\x12+\n" +
+	"\x06issuer\x18\x01 \x01(\v2\x13.flotilla.v1.IssuerR\x06issuer\x12$\n" +
+	"\x0ecreate_time_ms\x18\x02 \x01(\x04R\fcreateTimeMs\"V\n" +
+	"\vPurgeRecord\x12\x19\n" +
+	"\bshard_id\x18\x01 \x01(\x04R\ashardId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06tenant\x18\x03 \x01(\tR\x06tenant\"B\n" +
+	"\vAuditRecord\x123\n" +
+	"\x05entry\x18\x01 \x01(\v2\x1d.flotilla.admin.v1.AuditEntryR\x05entry\"7\n" +
+	"\vUsageRecord\x12(\n" +
+	"\x05usage\x18\x01 \x01(\v2\x12.flotilla.v1.UsageR\x05usage\"-\n" +
 	"\vShardRecord\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x01 \x01(\x04R\n" +
@@ -1177,7 +1857,12 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"replica_id\x18\x01 \x01(\x04R\treplicaId\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x128\n" +
-	"\x05state\x18\x03 \x01(\x0e2\".flotilla.internal.v1.ReplicaStateR\x05state*o\n" +
+	"\x05state\x18\x03 \x01(\x0e2\".flotilla.internal.v1.ReplicaStateR\x05state*{\n" +
+	"\vTenantState\x12\x1c\n" +
+	"\x18TENANT_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13TENANT_STATE_ACTIVE\x10\x01\x12\x1a\n" +
+	"\x16TENANT_STATE_SUSPENDED\x10\x02\x12\x19\n" +
+	"\x15TENANT_STATE_DELETING\x10\x03*o\n" +
 	"\tNodeState\x12\x1a\n" +
 	"\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11NODE_STATE_ACTIVE\x10\x01\x12\x17\n" +
@@ -1206,34 +1891,56 @@ func file_flotilla_internal_v1_record_proto_rawDescGZIP() []byte {
 	return file_flotilla_internal_v1_record_proto_rawDescData
 }
 
-var file_flotilla_internal_v1_record_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_flotilla_internal_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_flotilla_internal_v1_record_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_flotilla_internal_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_flotilla_internal_v1_record_proto_goTypes = []any{
-	(NodeState)(0),          // 0: flotilla.internal.v1.NodeState
-	(ReplicaState)(0),       // 1: flotilla.internal.v1.ReplicaState
-	(*ShardState)(nil),      // 2: flotilla.internal.v1.ShardState
-	(*NamespaceState)(nil),  // 3: flotilla.internal.v1.NamespaceState
-	(*RequestAnswer)(nil),   // 4: flotilla.internal.v1.RequestAnswer
-	(*RequestAnswers)(nil),  // 5: flotilla.internal.v1.RequestAnswers
-	(*TenantRecord)(nil),    // 6: flotilla.internal.v1.TenantRecord
-	(*NamespaceRecord)(nil), // 7: flotilla.internal.v1.NamespaceRecord
-	(*APIKeyRecord)(nil),    // 8: flotilla.internal.v1.APIKeyRecord
-	(*ShardRecord)(nil),     // 9: flotilla.internal.v1.ShardRecord
-	(*ClusterRecord)(nil),   // 10: flotilla.internal.v1.ClusterRecord
-	(*NodeRecord)(nil),      // 11: flotilla.internal.v1.NodeRecord
-	(*PlacementRecord)(nil), // 12: flotilla.internal.v1.PlacementRecord
-	(*ReplicaRecord)(nil),   // 13: flotilla.internal.v1.ReplicaRecord
+	(TenantState)(0),        // 0: flotilla.internal.v1.TenantState
+	(NodeState)(0),          // 1: flotilla.internal.v1.NodeState
+	(ReplicaState)(0),       // 2: flotilla.internal.v1.ReplicaState
+	(*ShardState)(nil),      // 3: flotilla.internal.v1.ShardState
+	(*NamespaceState)(nil),  // 4: flotilla.internal.v1.NamespaceState
+	(*StoredHour)(nil),      // 5: flotilla.internal.v1.StoredHour
+	(*RequestAnswer)(nil),   // 6: flotilla.internal.v1.RequestAnswer
+	(*RequestAnswers)(nil),  // 7: flotilla.internal.v1.RequestAnswers
+	(*TenantRecord)(nil),    // 8: flotilla.internal.v1.TenantRecord
+	(*NamespaceRecord)(nil), // 9: flotilla.internal.v1.NamespaceRecord
+	(*APIKeyRecord)(nil),    // 10: flotilla.internal.v1.APIKeyRecord
+	(*KeyUseRecord)(nil),    // 11: flotilla.internal.v1.KeyUseRecord
+	(*OperatorRecord)(nil),  // 12: flotilla.internal.v1.OperatorRecord
+	(*TokenKeyRecord)(nil),  // 13: flotilla.internal.v1.TokenKeyRecord
+	(*IssuerRecord)(nil),    // 14: flotilla.internal.v1.IssuerRecord
+	(*PurgeRecord)(nil),     // 15: flotilla.internal.v1.PurgeRecord
+	(*AuditRecord)(nil),     // 16: flotilla.internal.v1.AuditRecord
+	(*UsageRecord)(nil),     // 17: flotilla.internal.v1.UsageRecord
+	(*ShardRecord)(nil),     // 18: flotilla.internal.v1.ShardRecord
+	(*ClusterRecord)(nil),   // 19: flotilla.internal.v1.ClusterRecord
+	(*NodeRecord)(nil),      // 20: flotilla.internal.v1.NodeRecord
+	(*PlacementRecord)(nil), // 21: flotilla.internal.v1.PlacementRecord
+	(*ReplicaRecord)(nil),   // 22: flotilla.internal.v1.ReplicaRecord
+	(*v1.Limits)(nil),       // 23: flotilla.v1.Limits
+	(*v1.Permission)(nil),   // 24: flotilla.v1.Permission
+	(v11.OperatorRole)(0),   // 25: flotilla.admin.v1.OperatorRole
+	(*v1.Issuer)(nil),       // 26: flotilla.v1.Issuer
+	(*v11.AuditEntry)(nil),  // 27: flotilla.admin.v1.AuditEntry
+	(*v1.Usage)(nil),        // 28: flotilla.v1.Usage
 }
 var file_flotilla_internal_v1_record_proto_depIdxs = []int32{
-	4,  // 0: flotilla.internal.v1.RequestAnswers.answers:type_name -> flotilla.internal.v1.RequestAnswer
-	0,  // 1: flotilla.internal.v1.NodeRecord.state:type_name -> flotilla.internal.v1.NodeState
-	13, // 2: flotilla.internal.v1.PlacementRecord.replicas:type_name -> flotilla.internal.v1.ReplicaRecord
-	1,  // 3: flotilla.internal.v1.ReplicaRecord.state:type_name -> flotilla.internal.v1.ReplicaState
-	4,  // [4:4] is the sub-list for method output_type
-	4,  // [4:4] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	6,  // 0: flotilla.internal.v1.RequestAnswers.answers:type_name -> flotilla.internal.v1.RequestAnswer
+	23, // 1: flotilla.internal.v1.TenantRecord.limits:type_name -> flotilla.v1.Limits
+	0,  // 2: flotilla.internal.v1.TenantRecord.state:type_name -> flotilla.internal.v1.TenantState
+	24, // 3: flotilla.internal.v1.APIKeyRecord.permissions:type_name -> flotilla.v1.Permission
+	25, // 4: flotilla.internal.v1.OperatorRecord.role:type_name -> flotilla.admin.v1.OperatorRole
+	26, // 5: flotilla.internal.v1.IssuerRecord.issuer:type_name -> flotilla.v1.Issuer
+	27, // 6: flotilla.internal.v1.AuditRecord.entry:type_name -> flotilla.admin.v1.AuditEntry
+	28, // 7: flotilla.internal.v1.UsageRecord.usage:type_name -> flotilla.v1.Usage
+	1,  // 8: flotilla.internal.v1.NodeRecord.state:type_name -> flotilla.internal.v1.NodeState
+	22, // 9: flotilla.internal.v1.PlacementRecord.replicas:type_name -> flotilla.internal.v1.ReplicaRecord
+	2,  // 10: flotilla.internal.v1.ReplicaRecord.state:type_name -> flotilla.internal.v1.ReplicaState
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_flotilla_internal_v1_record_proto_init() }
@@ -1241,14 +1948,14 @@ func file_flotilla_internal_v1_record_proto_init() {
 	if File_flotilla_internal_v1_record_proto != nil {
 		return
 	}
-	file_flotilla_internal_v1_record_proto_msgTypes[2].OneofWrappers = []any{}
+	file_flotilla_internal_v1_record_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flotilla_internal_v1_record_proto_rawDesc), len(file_flotilla_internal_v1_record_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   12,
+			NumEnums:      3,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -98,6 +98,18 @@ const (
 	Reason_REASON_WATCH_NOT_FOUND Reason = 31
 	// The stream was ended because its caller took no answers for too long.
 	Reason_REASON_STREAM_STALLED Reason = 32
+	// The tenant is suspended or is being deleted; its data is as it was.
+	Reason_REASON_TENANT_SUSPENDED Reason = 33
+	// There is no plan of this name.
+	Reason_REASON_PLAN_NOT_FOUND Reason = 34
+	// There is no operator of this name.
+	Reason_REASON_OPERATOR_NOT_FOUND Reason = 35
+	// It is the last credential of an owner: without it nobody could make another.
+	Reason_REASON_LAST_OWNER Reason = 36
+	// The tenant has no issuer of this name.
+	Reason_REASON_ISSUER_NOT_FOUND Reason = 37
+	// The tenant or record is not in a state that allows this. Metadata: state.
+	Reason_REASON_WRONG_STATE Reason = 38
 )
 
 // Enum value maps for Reason.
@@ -136,6 +148,12 @@ var (
 		30: "REASON_LEASE_EXISTS",
 		31: "REASON_WATCH_NOT_FOUND",
 		32: "REASON_STREAM_STALLED",
+		33: "REASON_TENANT_SUSPENDED",
+		34: "REASON_PLAN_NOT_FOUND",
+		35: "REASON_OPERATOR_NOT_FOUND",
+		36: "REASON_LAST_OWNER",
+		37: "REASON_ISSUER_NOT_FOUND",
+		38: "REASON_WRONG_STATE",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":         0,
@@ -171,6 +189,12 @@ var (
 		"REASON_LEASE_EXISTS":        30,
 		"REASON_WATCH_NOT_FOUND":     31,
 		"REASON_STREAM_STALLED":      32,
+		"REASON_TENANT_SUSPENDED":    33,
+		"REASON_PLAN_NOT_FOUND":      34,
+		"REASON_OPERATOR_NOT_FOUND":  35,
+		"REASON_LAST_OWNER":          36,
+		"REASON_ISSUER_NOT_FOUND":    37,
+		"REASON_WRONG_STATE":         38,
 	}
 )
 
@@ -358,7 +382,7 @@ const file_flotilla_v1_error_proto_rawDesc = "" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12*\n" +
-	"\x04info\x18\x03 \x01(\v2\x16.flotilla.v1.ErrorInfoR\x04info*\xf8\x06\n" +
+	"\x04info\x18\x03 \x01(\v2\x16.flotilla.v1.ErrorInfoR\x04info*\x9b\b\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_INTERNAL\x10\x01\x12\x18\n" +
@@ -393,7 +417,13 @@ const file_flotilla_v1_error_proto_rawDesc = "" +
 	"\x13REASON_LAST_API_KEY\x10\x1d\x12\x17\n" +
 	"\x13REASON_LEASE_EXISTS\x10\x1e\x12\x1a\n" +
 	"\x16REASON_WATCH_NOT_FOUND\x10\x1f\x12\x19\n" +
-	"\x15REASON_STREAM_STALLED\x10 B\xab\x01\n" +
+	"\x15REASON_STREAM_STALLED\x10 \x12\x1b\n" +
+	"\x17REASON_TENANT_SUSPENDED\x10!\x12\x19\n" +
+	"\x15REASON_PLAN_NOT_FOUND\x10\"\x12\x1d\n" +
+	"\x19REASON_OPERATOR_NOT_FOUND\x10#\x12\x15\n" +
+	"\x11REASON_LAST_OWNER\x10$\x12\x1b\n" +
+	"\x17REASON_ISSUER_NOT_FOUND\x10%\x12\x16\n" +
+	"\x12REASON_WRONG_STATE\x10&B\xab\x01\n" +
 	"\x0fcom.flotilla.v1B\n" +
 	"ErrorProtoP\x01Z?github.com/flotillakv/flotilla/proto/gen/flotilla/v1;flotillav1\xa2\x02\x03FXX\xaa\x02\vFlotilla.V1\xca\x02\vFlotilla\\V1\xe2\x02\x17Flotilla\\V1\\GPBMetadata\xea\x02\fFlotilla::V1b\x06proto3"
 

@@ -9,6 +9,7 @@ package flotillav1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -21,6 +22,148 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// Action is what a credential may do.
+type Action int32
+
+const (
+	// Not said.
+	Action_ACTION_UNSPECIFIED Action = 0
+	// Read keys. A write that answers with what it replaced reads too.
+	Action_ACTION_READ Action = 1
+	// Put, delete and compact keys.
+	Action_ACTION_WRITE Action = 2
+	// Watch keys, also those that are not there yet.
+	Action_ACTION_WATCH Action = 3
+	// Grant, renew and revoke leases; needs every key of the namespace.
+	Action_ACTION_LEASE Action = 4
+	// Take and give back locks and leaderships, by name.
+	Action_ACTION_LOCK Action = 5
+	// Send to queues, by name.
+	Action_ACTION_QUEUE_SEND Action = 6
+	// Receive from queues, by name.
+	Action_ACTION_QUEUE_RECEIVE Action = 7
+	// Administrate the tenant: namespaces, credentials, usage.
+	Action_ACTION_ADMIN Action = 8
+)
+
+// Enum value maps for Action.
+var (
+	Action_name = map[int32]string{
+		0: "ACTION_UNSPECIFIED",
+		1: "ACTION_READ",
+		2: "ACTION_WRITE",
+		3: "ACTION_WATCH",
+		4: "ACTION_LEASE",
+		5: "ACTION_LOCK",
+		6: "ACTION_QUEUE_SEND",
+		7: "ACTION_QUEUE_RECEIVE",
+		8: "ACTION_ADMIN",
+	}
+	Action_value = map[string]int32{
+		"ACTION_UNSPECIFIED":   0,
+		"ACTION_READ":          1,
+		"ACTION_WRITE":         2,
+		"ACTION_WATCH":         3,
+		"ACTION_LEASE":         4,
+		"ACTION_LOCK":          5,
+		"ACTION_QUEUE_SEND":    6,
+		"ACTION_QUEUE_RECEIVE": 7,
+		"ACTION_ADMIN":         8,
+	}
+)
+
+func (x Action) Enum() *Action {
+	p := new(Action)
+	*p = x
+	return p
+}
+
+func (x Action) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Action) Descriptor() protoreflect.EnumDescriptor {
+	return file_flotilla_v1_tenant_proto_enumTypes[0].Descriptor()
+}
+
+func (Action) Type() protoreflect.EnumType {
+	return &file_flotilla_v1_tenant_proto_enumTypes[0]
+}
+
+func (x Action) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Action.Descriptor instead.
+func (Action) EnumDescriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{0}
+}
+
+// Permission allows actions on the keys and names of a namespace that begin with a
+// prefix. A credential allows what any one of its permissions does.
+type Permission struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 or more. No action includes another.
+	Actions []Action `protobuf:"varint,1,rep,packed,name=actions,proto3,enum=flotilla.v1.Action" json:"actions,omitempty"`
+	// The namespace's name; empty is all of the tenant.
+	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// What the keys and names begin with; empty is all.
+	Prefix        []byte `protobuf:"bytes,3,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Permission) Reset() {
+	*x = Permission{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Permission) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Permission) ProtoMessage() {}
+
+func (x *Permission) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Permission.ProtoReflect.Descriptor instead.
+func (*Permission) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Permission) GetActions() []Action {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+func (x *Permission) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Permission) GetPrefix() []byte {
+	if x != nil {
+		return x.Prefix
+	}
+	return nil
+}
 
 // Limits are a tenant's limits.
 type Limits struct {
@@ -45,13 +188,33 @@ type Limits struct {
 	WatchesMax uint64 `protobuf:"varint,9,opt,name=watches_max,json=watchesMax,proto3" json:"watches_max,omitempty"`
 	// Streams of watches of the tenant that are open on one node.
 	WatchStreamsMax uint64 `protobuf:"varint,10,opt,name=watch_streams_max,json=watchStreamsMax,proto3" json:"watch_streams_max,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Requests a second, over all nodes: each operation of a batch or pipeline, each
+	// watch that is created, each renewal of leases is one. 0 is no limit, as for all
+	// that follow.
+	RequestsPerSecond uint64 `protobuf:"varint,11,opt,name=requests_per_second,json=requestsPerSecond,proto3" json:"requests_per_second,omitempty"`
+	// Requests that may come at once after a pause.
+	RequestsBurst uint64 `protobuf:"varint,12,opt,name=requests_burst,json=requestsBurst,proto3" json:"requests_burst,omitempty"`
+	// Bytes a second, over all nodes: keys and values of requests and answers, and of
+	// the changes that watches are told.
+	BytesPerSecond uint64 `protobuf:"varint,13,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
+	// Bytes that may come at once after a pause.
+	BytesBurst uint64 `protobuf:"varint,14,opt,name=bytes_burst,json=bytesBurst,proto3" json:"bytes_burst,omitempty"`
+	// Bytes that one namespace stores: the newest versions of its keys, and their
+	// values.
+	StoredBytesMax uint64 `protobuf:"varint,15,opt,name=stored_bytes_max,json=storedBytesMax,proto3" json:"stored_bytes_max,omitempty"`
+	// Keys of one namespace.
+	KeysMax uint64 `protobuf:"varint,16,opt,name=keys_max,json=keysMax,proto3" json:"keys_max,omitempty"`
+	// Connections of the tenant to one node.
+	ConnectionsMax uint64 `protobuf:"varint,17,opt,name=connections_max,json=connectionsMax,proto3" json:"connections_max,omitempty"`
+	// Messages that wait in one queue.
+	MessagesMax   uint64 `protobuf:"varint,18,opt,name=messages_max,json=messagesMax,proto3" json:"messages_max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[0]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -63,7 +226,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[0]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -76,7 +239,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{0}
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Limits) GetKeyBytesMax() uint64 {
@@ -149,6 +312,173 @@ func (x *Limits) GetWatchStreamsMax() uint64 {
 	return 0
 }
 
+func (x *Limits) GetRequestsPerSecond() uint64 {
+	if x != nil {
+		return x.RequestsPerSecond
+	}
+	return 0
+}
+
+func (x *Limits) GetRequestsBurst() uint64 {
+	if x != nil {
+		return x.RequestsBurst
+	}
+	return 0
+}
+
+func (x *Limits) GetBytesPerSecond() uint64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+func (x *Limits) GetBytesBurst() uint64 {
+	if x != nil {
+		return x.BytesBurst
+	}
+	return 0
+}
+
+func (x *Limits) GetStoredBytesMax() uint64 {
+	if x != nil {
+		return x.StoredBytesMax
+	}
+	return 0
+}
+
+func (x *Limits) GetKeysMax() uint64 {
+	if x != nil {
+		return x.KeysMax
+	}
+	return 0
+}
+
+func (x *Limits) GetConnectionsMax() uint64 {
+	if x != nil {
+		return x.ConnectionsMax
+	}
+	return 0
+}
+
+func (x *Limits) GetMessagesMax() uint64 {
+	if x != nil {
+		return x.MessagesMax
+	}
+	return 0
+}
+
+// Usage is what a tenant has used.
+type Usage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Operations: as requests_per_second counts them, but only those that were let in.
+	Requests uint64 `protobuf:"varint,1,opt,name=requests,proto3" json:"requests,omitempty"`
+	// Read units: 1 for each read, and 1 more for each 4 KiB of its answer beyond the
+	// first. An event that a watch is told is a read.
+	ReadUnits uint64 `protobuf:"varint,2,opt,name=read_units,json=readUnits,proto3" json:"read_units,omitempty"`
+	// Write units: 1 for each write, and 1 more for each 1 KiB of its keys and values
+	// beyond the first.
+	WriteUnits uint64 `protobuf:"varint,3,opt,name=write_units,json=writeUnits,proto3" json:"write_units,omitempty"`
+	// Bytes of requests.
+	BytesIn uint64 `protobuf:"varint,4,opt,name=bytes_in,json=bytesIn,proto3" json:"bytes_in,omitempty"`
+	// Bytes of answers.
+	BytesOut uint64 `protobuf:"varint,5,opt,name=bytes_out,json=bytesOut,proto3" json:"bytes_out,omitempty"`
+	// Seconds for which watches were open, added up over the watches.
+	WatchSeconds uint64 `protobuf:"varint,6,opt,name=watch_seconds,json=watchSeconds,proto3" json:"watch_seconds,omitempty"`
+	// Messages that were sent to queues, or received from them.
+	Messages uint64 `protobuf:"varint,7,opt,name=messages,proto3" json:"messages,omitempty"`
+	// Bytes stored, times the seconds for which they were.
+	StoredByteSeconds uint64 `protobuf:"varint,8,opt,name=stored_byte_seconds,json=storedByteSeconds,proto3" json:"stored_byte_seconds,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Usage) Reset() {
+	*x = Usage{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Usage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Usage) ProtoMessage() {}
+
+func (x *Usage) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Usage.ProtoReflect.Descriptor instead.
+func (*Usage) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Usage) GetRequests() uint64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *Usage) GetReadUnits() uint64 {
+	if x != nil {
+		return x.ReadUnits
+	}
+	return 0
+}
+
+func (x *Usage) GetWriteUnits() uint64 {
+	if x != nil {
+		return x.WriteUnits
+	}
+	return 0
+}
+
+func (x *Usage) GetBytesIn() uint64 {
+	if x != nil {
+		return x.BytesIn
+	}
+	return 0
+}
+
+func (x *Usage) GetBytesOut() uint64 {
+	if x != nil {
+		return x.BytesOut
+	}
+	return 0
+}
+
+func (x *Usage) GetWatchSeconds() uint64 {
+	if x != nil {
+		return x.WatchSeconds
+	}
+	return 0
+}
+
+func (x *Usage) GetMessages() uint64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *Usage) GetStoredByteSeconds() uint64 {
+	if x != nil {
+		return x.StoredByteSeconds
+	}
+	return 0
+}
+
 // Namespace is one isolated key space of a tenant.
 type Namespace struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -162,7 +492,7 @@ type Namespace struct {
 
 func (x *Namespace) Reset() {
 	*x = Namespace{}
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[1]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -174,7 +504,7 @@ func (x *Namespace) String() string {
 func (*Namespace) ProtoMessage() {}
 
 func (x *Namespace) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[1]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -187,7 +517,7 @@ func (x *Namespace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespace.ProtoReflect.Descriptor instead.
 func (*Namespace) Descriptor() ([]byte, []int) {
-	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{1}
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Namespace) GetName() string {
@@ -212,14 +542,22 @@ type APIKey struct {
 	// What it is for, in its maker's words.
 	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
 	// When it was made.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it ends; absent if it does not.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// What it allows; empty is everything in the tenant.
+	Permissions []*Permission `protobuf:"bytes,5,rep,name=permissions,proto3" json:"permissions,omitempty"`
+	// When it was last used, give or take ten minutes; absent if it never was.
+	LastUseTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_use_time,json=lastUseTime,proto3" json:"last_use_time,omitempty"`
+	// The key that was made to take its place; empty if there is none.
+	ReplacedBy    string `protobuf:"bytes,7,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *APIKey) Reset() {
 	*x = APIKey{}
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[2]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -231,7 +569,7 @@ func (x *APIKey) String() string {
 func (*APIKey) ProtoMessage() {}
 
 func (x *APIKey) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[2]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -244,7 +582,7 @@ func (x *APIKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APIKey.ProtoReflect.Descriptor instead.
 func (*APIKey) Descriptor() ([]byte, []int) {
-	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{2}
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *APIKey) GetId() string {
@@ -268,6 +606,179 @@ func (x *APIKey) GetCreateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *APIKey) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *APIKey) GetPermissions() []*Permission {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+func (x *APIKey) GetLastUseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastUseTime
+	}
+	return nil
+}
+
+func (x *APIKey) GetReplacedBy() string {
+	if x != nil {
+		return x.ReplacedBy
+	}
+	return ""
+}
+
+// Issuer is an OpenID Connect issuer whose tokens a tenant lets in. A token is let
+// in when its issuer is `issuer`, its audience has `audience`, it is signed by a key
+// of the issuer, it is in its time give or take 60 s, and its claims are those of
+// one or more rules; it allows what these do.
+type Issuer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the tenant calls it: [a-z0-9-], 1 to 63 characters.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The issuer's URL, with https, as in the claim `iss`.
+	Issuer string `protobuf:"bytes,2,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// What the claim `aud` must have: "flotilla:<tenant>", which is the default, or
+	// that with a colon and more behind it.
+	Audience string `protobuf:"bytes,3,opt,name=audience,proto3" json:"audience,omitempty"`
+	// The issuer's public keys as a JSON Web Key Set, of up to 64 KiB. If it is empty
+	// they are fetched from where the issuer's discovery document says, and kept for
+	// ten minutes.
+	Jwks string `protobuf:"bytes,4,opt,name=jwks,proto3" json:"jwks,omitempty"`
+	// 1 to 16 rules.
+	Rules         []*IssuerRule `protobuf:"bytes,5,rep,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Issuer) Reset() {
+	*x = Issuer{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Issuer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Issuer) ProtoMessage() {}
+
+func (x *Issuer) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Issuer.ProtoReflect.Descriptor instead.
+func (*Issuer) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Issuer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Issuer) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *Issuer) GetAudience() string {
+	if x != nil {
+		return x.Audience
+	}
+	return ""
+}
+
+func (x *Issuer) GetJwks() string {
+	if x != nil {
+		return x.Jwks
+	}
+	return ""
+}
+
+func (x *Issuer) GetRules() []*IssuerRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+// IssuerRule says which claims allow what.
+type IssuerRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Claims that the token must have, up to 16, such as "sub" or "groups". A value
+	// with a * at its end is what the claim's must begin with. Of a claim that is a
+	// list one of the values must match.
+	Claims map[string]string `protobuf:"bytes,1,rep,name=claims,proto3" json:"claims,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What they allow; 1 or more.
+	Permissions   []*Permission `protobuf:"bytes,2,rep,name=permissions,proto3" json:"permissions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssuerRule) Reset() {
+	*x = IssuerRule{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssuerRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssuerRule) ProtoMessage() {}
+
+func (x *IssuerRule) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssuerRule.ProtoReflect.Descriptor instead.
+func (*IssuerRule) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *IssuerRule) GetClaims() map[string]string {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+func (x *IssuerRule) GetPermissions() []*Permission {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
 // GetLimitsRequest asks for the caller's tenant's limits.
 type GetLimitsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -277,7 +788,7 @@ type GetLimitsRequest struct {
 
 func (x *GetLimitsRequest) Reset() {
 	*x = GetLimitsRequest{}
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[3]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -289,7 +800,7 @@ func (x *GetLimitsRequest) String() string {
 func (*GetLimitsRequest) ProtoMessage() {}
 
 func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[3]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -302,21 +813,23 @@ func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLimitsRequest.ProtoReflect.Descriptor instead.
 func (*GetLimitsRequest) Descriptor() ([]byte, []int) {
-	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{3}
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{7}
 }
 
 // GetLimitsResponse is the limits that hold.
 type GetLimitsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The limits.
-	Limits        *Limits `protobuf:"bytes,1,opt,name=limits,proto3" json:"limits,omitempty"`
+	Limits *Limits `protobuf:"bytes,1,opt,name=limits,proto3" json:"limits,omitempty"`
+	// The plan that they come from, unless they are the tenant's own.
+	Plan          string `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetLimitsResponse) Reset() {
 	*x = GetLimitsResponse{}
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[4]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -328,7 +841,7 @@ func (x *GetLimitsResponse) String() string {
 func (*GetLimitsResponse) ProtoMessage() {}
 
 func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[4]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -341,12 +854,186 @@ func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLimitsResponse.ProtoReflect.Descriptor instead.
 func (*GetLimitsResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{4}
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetLimitsResponse) GetLimits() *Limits {
 	if x != nil {
 		return x.Limits
+	}
+	return nil
+}
+
+func (x *GetLimitsResponse) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
+}
+
+// GetUsageRequest asks for the caller's tenant's usage.
+type GetUsageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From the hour that has this moment on; absent is 24 hours before the end.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Up to the hour that has this moment; absent is now. At most 31 days after the
+	// start.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUsageRequest) Reset() {
+	*x = GetUsageRequest{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUsageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUsageRequest) ProtoMessage() {}
+
+func (x *GetUsageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUsageRequest.ProtoReflect.Descriptor instead.
+func (*GetUsageRequest) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetUsageRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *GetUsageRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+// GetUsageResponse is the usage by hour.
+type GetUsageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In their order; hours without usage are left out. What was used in the last ten
+	// seconds may be missing.
+	Hours []*UsageHour `protobuf:"bytes,1,rep,name=hours,proto3" json:"hours,omitempty"`
+	// Their sum.
+	Total         *Usage `protobuf:"bytes,2,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUsageResponse) Reset() {
+	*x = GetUsageResponse{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUsageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUsageResponse) ProtoMessage() {}
+
+func (x *GetUsageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUsageResponse.ProtoReflect.Descriptor instead.
+func (*GetUsageResponse) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GetUsageResponse) GetHours() []*UsageHour {
+	if x != nil {
+		return x.Hours
+	}
+	return nil
+}
+
+func (x *GetUsageResponse) GetTotal() *Usage {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
+// UsageHour is the usage of one hour.
+type UsageHour struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The beginning of the hour.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// What was used in it.
+	Usage         *Usage `protobuf:"bytes,2,opt,name=usage,proto3" json:"usage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageHour) Reset() {
+	*x = UsageHour{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageHour) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageHour) ProtoMessage() {}
+
+func (x *UsageHour) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageHour.ProtoReflect.Descriptor instead.
+func (*UsageHour) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *UsageHour) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *UsageHour) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
 	}
 	return nil
 }
@@ -362,7 +1049,7 @@ type CreateNamespacesRequest struct {
 
 func (x *CreateNamespacesRequest) Reset() {
 	*x = CreateNamespacesRequest{}
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[5]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -374,7 +1061,7 @@ func (x *CreateNamespacesRequest) String() string {
 func (*CreateNamespacesRequest) ProtoMessage() {}
 
 func (x *CreateNamespacesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[5]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -387,7 +1074,7 @@ func (x *CreateNamespacesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNamespacesRequest.ProtoReflect.Descriptor instead.
 func (*CreateNamespacesRequest) Descriptor() ([]byte, []int) {
-	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{5}
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateNamespacesRequest) GetNames() []string {
@@ -408,7 +1095,7 @@ type CreateNamespacesResponse struct {
 
 func (x *CreateNamespacesResponse) Reset() {
 	*x = CreateNamespacesResponse{}
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[6]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -420,7 +1107,7 @@ func (x *CreateNamespacesResponse) String() string {
 func (*CreateNamespacesResponse) ProtoMessage() {}
 
 func (x *CreateNamespacesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[6]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -433,7 +1120,7 @@ func (x *CreateNamespacesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNamespacesResponse.ProtoReflect.Descriptor instead.
 func (*CreateNamespacesResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{6}
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateNamespacesResponse) GetNamespaces() []*Namespace {
@@ -456,7 +1143,7 @@ type ListNamespacesRequest struct {
 
 func (x *ListNamespacesRequest) Reset() {
 	*x = ListNamespacesRequest{}
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[7]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +1155,7 @@ func (x *ListNamespacesRequest) String() string {
 func (*ListNamespacesRequest) ProtoMessage() {}
 
 func (x *ListNamespacesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[7]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +1168,7 @@ func (x *ListNamespacesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNamespacesRequest.ProtoReflect.Descriptor instead.
 func (*ListNamespacesRequest) Descriptor() ([]byte, []int) {
-	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{7}
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListNamespacesRequest) GetPageSize() uint32 {
@@ -511,7 +1198,7 @@ type ListNamespacesResponse struct {
 
 func (x *ListNamespacesResponse) Reset() {
 	*x = ListNamespacesResponse{}
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[8]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -523,7 +1210,7 @@ func (x *ListNamespacesResponse) String() string {
 func (*ListNamespacesResponse) ProtoMessage() {}
 
 func (x *ListNamespacesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[8]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -536,7 +1223,7 @@ func (x *ListNamespacesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNamespacesResponse.ProtoReflect.Descriptor instead.
 func (*ListNamespacesResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{8}
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListNamespacesResponse) GetNamespaces() []*Namespace {
@@ -553,18 +1240,105 @@ func (x *ListNamespacesResponse) GetNextPageToken() string {
 	return ""
 }
 
+// DeleteNamespacesRequest names the namespaces to delete.
+type DeleteNamespacesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 100 names.
+	Names         []string `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteNamespacesRequest) Reset() {
+	*x = DeleteNamespacesRequest{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteNamespacesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteNamespacesRequest) ProtoMessage() {}
+
+func (x *DeleteNamespacesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteNamespacesRequest.ProtoReflect.Descriptor instead.
+func (*DeleteNamespacesRequest) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *DeleteNamespacesRequest) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+// DeleteNamespacesResponse is empty.
+type DeleteNamespacesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteNamespacesResponse) Reset() {
+	*x = DeleteNamespacesResponse{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteNamespacesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteNamespacesResponse) ProtoMessage() {}
+
+func (x *DeleteNamespacesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteNamespacesResponse.ProtoReflect.Descriptor instead.
+func (*DeleteNamespacesResponse) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{17}
+}
+
 // CreateAPIKeyRequest describes the key to make.
 type CreateAPIKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What it is for; up to 256 bytes.
-	Description   string `protobuf:"bytes,1,opt,name=description,proto3" json:"description,omitempty"`
+	Description string `protobuf:"bytes,1,opt,name=description,proto3" json:"description,omitempty"`
+	// When it ends, in the future; absent if it does not.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// What it allows, up to 64; empty is everything in the tenant.
+	Permissions   []*Permission `protobuf:"bytes,3,rep,name=permissions,proto3" json:"permissions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateAPIKeyRequest) Reset() {
 	*x = CreateAPIKeyRequest{}
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[9]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -576,7 +1350,7 @@ func (x *CreateAPIKeyRequest) String() string {
 func (*CreateAPIKeyRequest) ProtoMessage() {}
 
 func (x *CreateAPIKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[9]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -589,7 +1363,7 @@ func (x *CreateAPIKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAPIKeyRequest.ProtoReflect.Descriptor instead.
 func (*CreateAPIKeyRequest) Descriptor() ([]byte, []int) {
-	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{9}
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateAPIKeyRequest) GetDescription() string {
@@ -597,6 +1371,20 @@ func (x *CreateAPIKeyRequest) GetDescription() string {
 		return x.Description
 	}
 	return ""
+}
+
+func (x *CreateAPIKeyRequest) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *CreateAPIKeyRequest) GetPermissions() []*Permission {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
 }
 
 // CreateAPIKeyResponse is the new key.
@@ -612,7 +1400,7 @@ type CreateAPIKeyResponse struct {
 
 func (x *CreateAPIKeyResponse) Reset() {
 	*x = CreateAPIKeyResponse{}
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[10]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -624,7 +1412,7 @@ func (x *CreateAPIKeyResponse) String() string {
 func (*CreateAPIKeyResponse) ProtoMessage() {}
 
 func (x *CreateAPIKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[10]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -637,7 +1425,7 @@ func (x *CreateAPIKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAPIKeyResponse.ProtoReflect.Descriptor instead.
 func (*CreateAPIKeyResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{10}
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateAPIKeyResponse) GetApiKey() *APIKey {
@@ -663,7 +1451,7 @@ type ListAPIKeysRequest struct {
 
 func (x *ListAPIKeysRequest) Reset() {
 	*x = ListAPIKeysRequest{}
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[11]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +1463,7 @@ func (x *ListAPIKeysRequest) String() string {
 func (*ListAPIKeysRequest) ProtoMessage() {}
 
 func (x *ListAPIKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[11]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +1476,7 @@ func (x *ListAPIKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAPIKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListAPIKeysRequest) Descriptor() ([]byte, []int) {
-	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{11}
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{20}
 }
 
 // ListAPIKeysResponse is the tenant's keys.
@@ -702,7 +1490,7 @@ type ListAPIKeysResponse struct {
 
 func (x *ListAPIKeysResponse) Reset() {
 	*x = ListAPIKeysResponse{}
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[12]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -714,7 +1502,7 @@ func (x *ListAPIKeysResponse) String() string {
 func (*ListAPIKeysResponse) ProtoMessage() {}
 
 func (x *ListAPIKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[12]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -727,12 +1515,141 @@ func (x *ListAPIKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAPIKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListAPIKeysResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{12}
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListAPIKeysResponse) GetApiKeys() []*APIKey {
 	if x != nil {
 		return x.ApiKeys
+	}
+	return nil
+}
+
+// RotateAPIKeyRequest names the key to replace.
+type RotateAPIKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key's id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// For how long the key that is replaced is still good: absent is 24 hours, 30
+	// days the most.
+	Overlap *durationpb.Duration `protobuf:"bytes,2,opt,name=overlap,proto3" json:"overlap,omitempty"`
+	// When the new key ends; absent if it does not.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateAPIKeyRequest) Reset() {
+	*x = RotateAPIKeyRequest{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateAPIKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateAPIKeyRequest) ProtoMessage() {}
+
+func (x *RotateAPIKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateAPIKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateAPIKeyRequest) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RotateAPIKeyRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RotateAPIKeyRequest) GetOverlap() *durationpb.Duration {
+	if x != nil {
+		return x.Overlap
+	}
+	return nil
+}
+
+func (x *RotateAPIKeyRequest) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+// RotateAPIKeyResponse is the new key.
+type RotateAPIKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The new key's description.
+	ApiKey *APIKey `protobuf:"bytes,1,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
+	// The whole key, flk_<id>_<secret>; shown only here.
+	Secret string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	// The key that was replaced, with the time at which it ends.
+	Replaced      *APIKey `protobuf:"bytes,3,opt,name=replaced,proto3" json:"replaced,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateAPIKeyResponse) Reset() {
+	*x = RotateAPIKeyResponse{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateAPIKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateAPIKeyResponse) ProtoMessage() {}
+
+func (x *RotateAPIKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateAPIKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateAPIKeyResponse) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RotateAPIKeyResponse) GetApiKey() *APIKey {
+	if x != nil {
+		return x.ApiKey
+	}
+	return nil
+}
+
+func (x *RotateAPIKeyResponse) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *RotateAPIKeyResponse) GetReplaced() *APIKey {
+	if x != nil {
+		return x.Replaced
 	}
 	return nil
 }
@@ -748,7 +1665,7 @@ type RevokeAPIKeyRequest struct {
 
 func (x *RevokeAPIKeyRequest) Reset() {
 	*x = RevokeAPIKeyRequest{}
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[13]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +1677,7 @@ func (x *RevokeAPIKeyRequest) String() string {
 func (*RevokeAPIKeyRequest) ProtoMessage() {}
 
 func (x *RevokeAPIKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[13]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +1690,7 @@ func (x *RevokeAPIKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeAPIKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeAPIKeyRequest) Descriptor() ([]byte, []int) {
-	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{13}
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RevokeAPIKeyRequest) GetId() string {
@@ -792,7 +1709,7 @@ type RevokeAPIKeyResponse struct {
 
 func (x *RevokeAPIKeyResponse) Reset() {
 	*x = RevokeAPIKeyResponse{}
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[14]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -804,7 +1721,7 @@ func (x *RevokeAPIKeyResponse) String() string {
 func (*RevokeAPIKeyResponse) ProtoMessage() {}
 
 func (x *RevokeAPIKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_v1_tenant_proto_msgTypes[14]
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -817,14 +1734,277 @@ func (x *RevokeAPIKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeAPIKeyResponse.ProtoReflect.Descriptor instead.
 func (*RevokeAPIKeyResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{14}
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{25}
+}
+
+// SetIssuerRequest is the issuer to set.
+type SetIssuerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of the same name is replaced. A tenant has up to 16.
+	Issuer        *Issuer `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetIssuerRequest) Reset() {
+	*x = SetIssuerRequest{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetIssuerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetIssuerRequest) ProtoMessage() {}
+
+func (x *SetIssuerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetIssuerRequest.ProtoReflect.Descriptor instead.
+func (*SetIssuerRequest) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SetIssuerRequest) GetIssuer() *Issuer {
+	if x != nil {
+		return x.Issuer
+	}
+	return nil
+}
+
+// SetIssuerResponse is the issuer as it is set.
+type SetIssuerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// With the defaults filled in.
+	Issuer        *Issuer `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetIssuerResponse) Reset() {
+	*x = SetIssuerResponse{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetIssuerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetIssuerResponse) ProtoMessage() {}
+
+func (x *SetIssuerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetIssuerResponse.ProtoReflect.Descriptor instead.
+func (*SetIssuerResponse) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *SetIssuerResponse) GetIssuer() *Issuer {
+	if x != nil {
+		return x.Issuer
+	}
+	return nil
+}
+
+// ListIssuersRequest asks for the tenant's issuers.
+type ListIssuersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListIssuersRequest) Reset() {
+	*x = ListIssuersRequest{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListIssuersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListIssuersRequest) ProtoMessage() {}
+
+func (x *ListIssuersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListIssuersRequest.ProtoReflect.Descriptor instead.
+func (*ListIssuersRequest) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{28}
+}
+
+// ListIssuersResponse is the tenant's issuers.
+type ListIssuersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By name.
+	Issuers       []*Issuer `protobuf:"bytes,1,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListIssuersResponse) Reset() {
+	*x = ListIssuersResponse{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListIssuersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListIssuersResponse) ProtoMessage() {}
+
+func (x *ListIssuersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListIssuersResponse.ProtoReflect.Descriptor instead.
+func (*ListIssuersResponse) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListIssuersResponse) GetIssuers() []*Issuer {
+	if x != nil {
+		return x.Issuers
+	}
+	return nil
+}
+
+// DeleteIssuerRequest names the issuer to delete.
+type DeleteIssuerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteIssuerRequest) Reset() {
+	*x = DeleteIssuerRequest{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteIssuerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteIssuerRequest) ProtoMessage() {}
+
+func (x *DeleteIssuerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteIssuerRequest.ProtoReflect.Descriptor instead.
+func (*DeleteIssuerRequest) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *DeleteIssuerRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// DeleteIssuerResponse is empty.
+type DeleteIssuerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteIssuerResponse) Reset() {
+	*x = DeleteIssuerResponse{}
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteIssuerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteIssuerResponse) ProtoMessage() {}
+
+func (x *DeleteIssuerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_tenant_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteIssuerResponse.ProtoReflect.Descriptor instead.
+func (*DeleteIssuerResponse) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_tenant_proto_rawDescGZIP(), []int{31}
 }
 
 var File_flotilla_v1_tenant_proto protoreflect.FileDescriptor
 
 const file_flotilla_v1_tenant_proto_rawDesc = "" +
 	"\n" +
-	"\x18flotilla/v1/tenant.proto\x12\vflotilla.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x03\n" +
+	"\x18flotilla/v1/tenant.proto\x12\vflotilla.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"q\n" +
+	"\n" +
+	"Permission\x12-\n" +
+	"\aactions\x18\x01 \x03(\x0e2\x13.flotilla.v1.ActionR\aactions\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x16\n" +
+	"\x06prefix\x18\x03 \x01(\fR\x06prefix\"\xcc\x05\n" +
 	"\x06Limits\x12\"\n" +
 	"\rkey_bytes_max\x18\x01 \x01(\x04R\vkeyBytesMax\x12&\n" +
 	"\x0fvalue_bytes_max\x18\x02 \x01(\x04R\rvalueBytesMax\x12*\n" +
@@ -838,19 +2018,70 @@ const file_flotilla_v1_tenant_proto_rawDesc = "" +
 	"\vwatches_max\x18\t \x01(\x04R\n" +
 	"watchesMax\x12*\n" +
 	"\x11watch_streams_max\x18\n" +
-	" \x01(\x04R\x0fwatchStreamsMax\"\\\n" +
+	" \x01(\x04R\x0fwatchStreamsMax\x12.\n" +
+	"\x13requests_per_second\x18\v \x01(\x04R\x11requestsPerSecond\x12%\n" +
+	"\x0erequests_burst\x18\f \x01(\x04R\rrequestsBurst\x12(\n" +
+	"\x10bytes_per_second\x18\r \x01(\x04R\x0ebytesPerSecond\x12\x1f\n" +
+	"\vbytes_burst\x18\x0e \x01(\x04R\n" +
+	"bytesBurst\x12(\n" +
+	"\x10stored_bytes_max\x18\x0f \x01(\x04R\x0estoredBytesMax\x12\x19\n" +
+	"\bkeys_max\x18\x10 \x01(\x04R\akeysMax\x12'\n" +
+	"\x0fconnections_max\x18\x11 \x01(\x04R\x0econnectionsMax\x12!\n" +
+	"\fmessages_max\x18\x12 \x01(\x04R\vmessagesMax\"\x8c\x02\n" +
+	"\x05Usage\x12\x1a\n" +
+	"\brequests\x18\x01 \x01(\x04R\brequests\x12\x1d\n" +
+	"\n" +
+	"read_units\x18\x02 \x01(\x04R\treadUnits\x12\x1f\n" +
+	"\vwrite_units\x18\x03 \x01(\x04R\n" +
+	"writeUnits\x12\x19\n" +
+	"\bbytes_in\x18\x04 \x01(\x04R\abytesIn\x12\x1b\n" +
+	"\tbytes_out\x18\x05 \x01(\x04R\bbytesOut\x12#\n" +
+	"\rwatch_seconds\x18\x06 \x01(\x04R\fwatchSeconds\x12\x1a\n" +
+	"\bmessages\x18\a \x01(\x04R\bmessages\x12.\n" +
+	"\x13stored_byte_seconds\x18\b \x01(\x04R\x11storedByteSeconds\"\\\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"w\n" +
+	"createTime\"\xd0\x02\n" +
 	"\x06APIKey\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12;\n" +
 	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"\x12\n" +
-	"\x10GetLimitsRequest\"@\n" +
+	"createTime\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x129\n" +
+	"\vpermissions\x18\x05 \x03(\v2\x17.flotilla.v1.PermissionR\vpermissions\x12>\n" +
+	"\rlast_use_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vlastUseTime\x12\x1f\n" +
+	"\vreplaced_by\x18\a \x01(\tR\n" +
+	"replacedBy\"\x93\x01\n" +
+	"\x06Issuer\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06issuer\x18\x02 \x01(\tR\x06issuer\x12\x1a\n" +
+	"\baudience\x18\x03 \x01(\tR\baudience\x12\x12\n" +
+	"\x04jwks\x18\x04 \x01(\tR\x04jwks\x12-\n" +
+	"\x05rules\x18\x05 \x03(\v2\x17.flotilla.v1.IssuerRuleR\x05rules\"\xbf\x01\n" +
+	"\n" +
+	"IssuerRule\x12;\n" +
+	"\x06claims\x18\x01 \x03(\v2#.flotilla.v1.IssuerRule.ClaimsEntryR\x06claims\x129\n" +
+	"\vpermissions\x18\x02 \x03(\v2\x17.flotilla.v1.PermissionR\vpermissions\x1a9\n" +
+	"\vClaimsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x12\n" +
+	"\x10GetLimitsRequest\"T\n" +
 	"\x11GetLimitsResponse\x12+\n" +
-	"\x06limits\x18\x01 \x01(\v2\x13.flotilla.v1.LimitsR\x06limits\"/\n" +
+	"\x06limits\x18\x01 \x01(\v2\x13.flotilla.v1.LimitsR\x06limits\x12\x12\n" +
+	"\x04plan\x18\x02 \x01(\tR\x04plan\"\x83\x01\n" +
+	"\x0fGetUsageRequest\x129\n" +
+	"\n" +
+	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"j\n" +
+	"\x10GetUsageResponse\x12,\n" +
+	"\x05hours\x18\x01 \x03(\v2\x16.flotilla.v1.UsageHourR\x05hours\x12(\n" +
+	"\x05total\x18\x02 \x01(\v2\x12.flotilla.v1.UsageR\x05total\"p\n" +
+	"\tUsageHour\x129\n" +
+	"\n" +
+	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12(\n" +
+	"\x05usage\x18\x02 \x01(\v2\x12.flotilla.v1.UsageR\x05usage\"/\n" +
 	"\x17CreateNamespacesRequest\x12\x14\n" +
 	"\x05names\x18\x01 \x03(\tR\x05names\"R\n" +
 	"\x18CreateNamespacesResponse\x126\n" +
@@ -865,25 +2096,66 @@ const file_flotilla_v1_tenant_proto_rawDesc = "" +
 	"\n" +
 	"namespaces\x18\x01 \x03(\v2\x16.flotilla.v1.NamespaceR\n" +
 	"namespaces\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"7\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"/\n" +
+	"\x17DeleteNamespacesRequest\x12\x14\n" +
+	"\x05names\x18\x01 \x03(\tR\x05names\"\x1a\n" +
+	"\x18DeleteNamespacesResponse\"\xaf\x01\n" +
 	"\x13CreateAPIKeyRequest\x12 \n" +
-	"\vdescription\x18\x01 \x01(\tR\vdescription\"\\\n" +
+	"\vdescription\x18\x01 \x01(\tR\vdescription\x12;\n" +
+	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x129\n" +
+	"\vpermissions\x18\x03 \x03(\v2\x17.flotilla.v1.PermissionR\vpermissions\"\\\n" +
 	"\x14CreateAPIKeyResponse\x12,\n" +
 	"\aapi_key\x18\x01 \x01(\v2\x13.flotilla.v1.APIKeyR\x06apiKey\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\"\x14\n" +
 	"\x12ListAPIKeysRequest\"E\n" +
 	"\x13ListAPIKeysResponse\x12.\n" +
-	"\bapi_keys\x18\x01 \x03(\v2\x13.flotilla.v1.APIKeyR\aapiKeys\"%\n" +
+	"\bapi_keys\x18\x01 \x03(\v2\x13.flotilla.v1.APIKeyR\aapiKeys\"\x97\x01\n" +
+	"\x13RotateAPIKeyRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
+	"\aoverlap\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\aoverlap\x12;\n" +
+	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"\x8d\x01\n" +
+	"\x14RotateAPIKeyResponse\x12,\n" +
+	"\aapi_key\x18\x01 \x01(\v2\x13.flotilla.v1.APIKeyR\x06apiKey\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\x12/\n" +
+	"\breplaced\x18\x03 \x01(\v2\x13.flotilla.v1.APIKeyR\breplaced\"%\n" +
 	"\x13RevokeAPIKeyRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x16\n" +
-	"\x14RevokeAPIKeyResponse2\xa2\x04\n" +
+	"\x14RevokeAPIKeyResponse\"?\n" +
+	"\x10SetIssuerRequest\x12+\n" +
+	"\x06issuer\x18\x01 \x01(\v2\x13.flotilla.v1.IssuerR\x06issuer\"@\n" +
+	"\x11SetIssuerResponse\x12+\n" +
+	"\x06issuer\x18\x01 \x01(\v2\x13.flotilla.v1.IssuerR\x06issuer\"\x14\n" +
+	"\x12ListIssuersRequest\"D\n" +
+	"\x13ListIssuersResponse\x12-\n" +
+	"\aissuers\x18\x01 \x03(\v2\x13.flotilla.v1.IssuerR\aissuers\")\n" +
+	"\x13DeleteIssuerRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x16\n" +
+	"\x14DeleteIssuerResponse*\xbb\x01\n" +
+	"\x06Action\x12\x16\n" +
+	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vACTION_READ\x10\x01\x12\x10\n" +
+	"\fACTION_WRITE\x10\x02\x12\x10\n" +
+	"\fACTION_WATCH\x10\x03\x12\x10\n" +
+	"\fACTION_LEASE\x10\x04\x12\x0f\n" +
+	"\vACTION_LOCK\x10\x05\x12\x15\n" +
+	"\x11ACTION_QUEUE_SEND\x10\x06\x12\x18\n" +
+	"\x14ACTION_QUEUE_RECEIVE\x10\a\x12\x10\n" +
+	"\fACTION_ADMIN\x10\b2\x9e\b\n" +
 	"\rTenantService\x12O\n" +
-	"\tGetLimits\x12\x1d.flotilla.v1.GetLimitsRequest\x1a\x1e.flotilla.v1.GetLimitsResponse\"\x03\x90\x02\x01\x12_\n" +
+	"\tGetLimits\x12\x1d.flotilla.v1.GetLimitsRequest\x1a\x1e.flotilla.v1.GetLimitsResponse\"\x03\x90\x02\x01\x12L\n" +
+	"\bGetUsage\x12\x1c.flotilla.v1.GetUsageRequest\x1a\x1d.flotilla.v1.GetUsageResponse\"\x03\x90\x02\x01\x12_\n" +
 	"\x10CreateNamespaces\x12$.flotilla.v1.CreateNamespacesRequest\x1a%.flotilla.v1.CreateNamespacesResponse\x12^\n" +
-	"\x0eListNamespaces\x12\".flotilla.v1.ListNamespacesRequest\x1a#.flotilla.v1.ListNamespacesResponse\"\x03\x90\x02\x01\x12S\n" +
+	"\x0eListNamespaces\x12\".flotilla.v1.ListNamespacesRequest\x1a#.flotilla.v1.ListNamespacesResponse\"\x03\x90\x02\x01\x12_\n" +
+	"\x10DeleteNamespaces\x12$.flotilla.v1.DeleteNamespacesRequest\x1a%.flotilla.v1.DeleteNamespacesResponse\x12S\n" +
 	"\fCreateAPIKey\x12 .flotilla.v1.CreateAPIKeyRequest\x1a!.flotilla.v1.CreateAPIKeyResponse\x12U\n" +
 	"\vListAPIKeys\x12\x1f.flotilla.v1.ListAPIKeysRequest\x1a .flotilla.v1.ListAPIKeysResponse\"\x03\x90\x02\x01\x12S\n" +
-	"\fRevokeAPIKey\x12 .flotilla.v1.RevokeAPIKeyRequest\x1a!.flotilla.v1.RevokeAPIKeyResponseB\xac\x01\n" +
+	"\fRotateAPIKey\x12 .flotilla.v1.RotateAPIKeyRequest\x1a!.flotilla.v1.RotateAPIKeyResponse\x12S\n" +
+	"\fRevokeAPIKey\x12 .flotilla.v1.RevokeAPIKeyRequest\x1a!.flotilla.v1.RevokeAPIKeyResponse\x12J\n" +
+	"\tSetIssuer\x12\x1d.flotilla.v1.SetIssuerRequest\x1a\x1e.flotilla.v1.SetIssuerResponse\x12U\n" +
+	"\vListIssuers\x12\x1f.flotilla.v1.ListIssuersRequest\x1a .flotilla.v1.ListIssuersResponse\"\x03\x90\x02\x01\x12S\n" +
+	"\fDeleteIssuer\x12 .flotilla.v1.DeleteIssuerRequest\x1a!.flotilla.v1.DeleteIssuerResponseB\xac\x01\n" +
 	"\x0fcom.flotilla.v1B\vTenantProtoP\x01Z?github.com/flotillakv/flotilla/proto/gen/flotilla/v1;flotillav1\xa2\x02\x03FXX\xaa\x02\vFlotilla.V1\xca\x02\vFlotilla\\V1\xe2\x02\x17Flotilla\\V1\\GPBMetadata\xea\x02\fFlotilla::V1b\x06proto3"
 
 var (
@@ -898,50 +2170,105 @@ func file_flotilla_v1_tenant_proto_rawDescGZIP() []byte {
 	return file_flotilla_v1_tenant_proto_rawDescData
 }
 
-var file_flotilla_v1_tenant_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_flotilla_v1_tenant_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_flotilla_v1_tenant_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_flotilla_v1_tenant_proto_goTypes = []any{
-	(*Limits)(nil),                   // 0: flotilla.v1.Limits
-	(*Namespace)(nil),                // 1: flotilla.v1.Namespace
-	(*APIKey)(nil),                   // 2: flotilla.v1.APIKey
-	(*GetLimitsRequest)(nil),         // 3: flotilla.v1.GetLimitsRequest
-	(*GetLimitsResponse)(nil),        // 4: flotilla.v1.GetLimitsResponse
-	(*CreateNamespacesRequest)(nil),  // 5: flotilla.v1.CreateNamespacesRequest
-	(*CreateNamespacesResponse)(nil), // 6: flotilla.v1.CreateNamespacesResponse
-	(*ListNamespacesRequest)(nil),    // 7: flotilla.v1.ListNamespacesRequest
-	(*ListNamespacesResponse)(nil),   // 8: flotilla.v1.ListNamespacesResponse
-	(*CreateAPIKeyRequest)(nil),      // 9: flotilla.v1.CreateAPIKeyRequest
-	(*CreateAPIKeyResponse)(nil),     // 10: flotilla.v1.CreateAPIKeyResponse
-	(*ListAPIKeysRequest)(nil),       // 11: flotilla.v1.ListAPIKeysRequest
-	(*ListAPIKeysResponse)(nil),      // 12: flotilla.v1.ListAPIKeysResponse
-	(*RevokeAPIKeyRequest)(nil),      // 13: flotilla.v1.RevokeAPIKeyRequest
-	(*RevokeAPIKeyResponse)(nil),     // 14: flotilla.v1.RevokeAPIKeyResponse
-	(*timestamppb.Timestamp)(nil),    // 15: google.protobuf.Timestamp
+	(Action)(0),                      // 0: flotilla.v1.Action
+	(*Permission)(nil),               // 1: flotilla.v1.Permission
+	(*Limits)(nil),                   // 2: flotilla.v1.Limits
+	(*Usage)(nil),                    // 3: flotilla.v1.Usage
+	(*Namespace)(nil),                // 4: flotilla.v1.Namespace
+	(*APIKey)(nil),                   // 5: flotilla.v1.APIKey
+	(*Issuer)(nil),                   // 6: flotilla.v1.Issuer
+	(*IssuerRule)(nil),               // 7: flotilla.v1.IssuerRule
+	(*GetLimitsRequest)(nil),         // 8: flotilla.v1.GetLimitsRequest
+	(*GetLimitsResponse)(nil),        // 9: flotilla.v1.GetLimitsResponse
+	(*GetUsageRequest)(nil),          // 10: flotilla.v1.GetUsageRequest
+	(*GetUsageResponse)(nil),         // 11: flotilla.v1.GetUsageResponse
+	(*UsageHour)(nil),                // 12: flotilla.v1.UsageHour
+	(*CreateNamespacesRequest)(nil),  // 13: flotilla.v1.CreateNamespacesRequest
+	(*CreateNamespacesResponse)(nil), // 14: flotilla.v1.CreateNamespacesResponse
+	(*ListNamespacesRequest)(nil),    // 15: flotilla.v1.ListNamespacesRequest
+	(*ListNamespacesResponse)(nil),   // 16: flotilla.v1.ListNamespacesResponse
+	(*DeleteNamespacesRequest)(nil),  // 17: flotilla.v1.DeleteNamespacesRequest
+	(*DeleteNamespacesResponse)(nil), // 18: flotilla.v1.DeleteNamespacesResponse
+	(*CreateAPIKeyRequest)(nil),      // 19: flotilla.v1.CreateAPIKeyRequest
+	(*CreateAPIKeyResponse)(nil),     // 20: flotilla.v1.CreateAPIKeyResponse
+	(*ListAPIKeysRequest)(nil),       // 21: flotilla.v1.ListAPIKeysRequest
+	(*ListAPIKeysResponse)(nil),      // 22: flotilla.v1.ListAPIKeysResponse
+	(*RotateAPIKeyRequest)(nil),      // 23: flotilla.v1.RotateAPIKeyRequest
+	(*RotateAPIKeyResponse)(nil),     // 24: flotilla.v1.RotateAPIKeyResponse
+	(*RevokeAPIKeyRequest)(nil),      // 25: flotilla.v1.RevokeAPIKeyRequest
+	(*RevokeAPIKeyResponse)(nil),     // 26: flotilla.v1.RevokeAPIKeyResponse
+	(*SetIssuerRequest)(nil),         // 27: flotilla.v1.SetIssuerRequest
+	(*SetIssuerResponse)(nil),        // 28: flotilla.v1.SetIssuerResponse
+	(*ListIssuersRequest)(nil),       // 29: flotilla.v1.ListIssuersRequest
+	(*ListIssuersResponse)(nil),      // 30: flotilla.v1.ListIssuersResponse
+	(*DeleteIssuerRequest)(nil),      // 31: flotilla.v1.DeleteIssuerRequest
+	(*DeleteIssuerResponse)(nil),     // 32: flotilla.v1.DeleteIssuerResponse
+	nil,                              // 33: flotilla.v1.IssuerRule.ClaimsEntry
+	(*timestamppb.Timestamp)(nil),    // 34: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 35: google.protobuf.Duration
 }
 var file_flotilla_v1_tenant_proto_depIdxs = []int32{
-	15, // 0: flotilla.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
-	15, // 1: flotilla.v1.APIKey.create_time:type_name -> google.protobuf.Timestamp
-	0,  // 2: flotilla.v1.GetLimitsResponse.limits:type_name -> flotilla.v1.Limits
-	1,  // 3: flotilla.v1.CreateNamespacesResponse.namespaces:type_name -> flotilla.v1.Namespace
-	1,  // 4: flotilla.v1.ListNamespacesResponse.namespaces:type_name -> flotilla.v1.Namespace
-	2,  // 5: flotilla.v1.CreateAPIKeyResponse.api_key:type_name -> flotilla.v1.APIKey
-	2,  // 6: flotilla.v1.ListAPIKeysResponse.api_keys:type_name -> flotilla.v1.APIKey
-	3,  // 7: flotilla.v1.TenantService.GetLimits:input_type -> flotilla.v1.GetLimitsRequest
-	5,  // 8: flotilla.v1.TenantService.CreateNamespaces:input_type -> flotilla.v1.CreateNamespacesRequest
-	7,  // 9: flotilla.v1.TenantService.ListNamespaces:input_type -> flotilla.v1.ListNamespacesRequest
-	9,  // 10: flotilla.v1.TenantService.CreateAPIKey:input_type -> flotilla.v1.CreateAPIKeyRequest
-	11, // 11: flotilla.v1.TenantService.ListAPIKeys:input_type -> flotilla.v1.ListAPIKeysRequest
-	13, // 12: flotilla.v1.TenantService.RevokeAPIKey:input_type -> flotilla.v1.RevokeAPIKeyRequest
-	4,  // 13: flotilla.v1.TenantService.GetLimits:output_type -> flotilla.v1.GetLimitsResponse
-	6,  // 14: flotilla.v1.TenantService.CreateNamespaces:output_type -> flotilla.v1.CreateNamespacesResponse
-	8,  // 15: flotilla.v1.TenantService.ListNamespaces:output_type -> flotilla.v1.ListNamespacesResponse
-	10, // 16: flotilla.v1.TenantService.CreateAPIKey:output_type -> flotilla.v1.CreateAPIKeyResponse
-	12, // 17: flotilla.v1.TenantService.ListAPIKeys:output_type -> flotilla.v1.ListAPIKeysResponse
-	14, // 18: flotilla.v1.TenantService.RevokeAPIKey:output_type -> flotilla.v1.RevokeAPIKeyResponse
-	13, // [13:19] is the sub-list for method output_type
-	7,  // [7:13] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	0,  // 0: flotilla.v1.Permission.actions:type_name -> flotilla.v1.Action
+	34, // 1: flotilla.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
+	34, // 2: flotilla.v1.APIKey.create_time:type_name -> google.protobuf.Timestamp
+	34, // 3: flotilla.v1.APIKey.expire_time:type_name -> google.protobuf.Timestamp
+	1,  // 4: flotilla.v1.APIKey.permissions:type_name -> flotilla.v1.Permission
+	34, // 5: flotilla.v1.APIKey.last_use_time:type_name -> google.protobuf.Timestamp
+	7,  // 6: flotilla.v1.Issuer.rules:type_name -> flotilla.v1.IssuerRule
+	33, // 7: flotilla.v1.IssuerRule.claims:type_name -> flotilla.v1.IssuerRule.ClaimsEntry
+	1,  // 8: flotilla.v1.IssuerRule.permissions:type_name -> flotilla.v1.Permission
+	2,  // 9: flotilla.v1.GetLimitsResponse.limits:type_name -> flotilla.v1.Limits
+	34, // 10: flotilla.v1.GetUsageRequest.start_time:type_name -> google.protobuf.Timestamp
+	34, // 11: flotilla.v1.GetUsageRequest.end_time:type_name -> google.protobuf.Timestamp
+	12, // 12: flotilla.v1.GetUsageResponse.hours:type_name -> flotilla.v1.UsageHour
+	3,  // 13: flotilla.v1.GetUsageResponse.total:type_name -> flotilla.v1.Usage
+	34, // 14: flotilla.v1.UsageHour.start_time:type_name -> google.protobuf.Timestamp
+	3,  // 15: flotilla.v1.UsageHour.usage:type_name -> flotilla.v1.Usage
+	4,  // 16: flotilla.v1.CreateNamespacesResponse.namespaces:type_name -> flotilla.v1.Namespace
+	4,  // 17: flotilla.v1.ListNamespacesResponse.namespaces:type_name -> flotilla.v1.Namespace
+	34, // 18: flotilla.v1.CreateAPIKeyRequest.expire_time:type_name -> google.protobuf.Timestamp
+	1,  // 19: flotilla.v1.CreateAPIKeyRequest.permissions:type_name -> flotilla.v1.Permission
+	5,  // 20: flotilla.v1.CreateAPIKeyResponse.api_key:type_name -> flotilla.v1.APIKey
+	5,  // 21: flotilla.v1.ListAPIKeysResponse.api_keys:type_name -> flotilla.v1.APIKey
+	35, // 22: flotilla.v1.RotateAPIKeyRequest.overlap:type_name -> google.protobuf.Duration
+	34, // 23: flotilla.v1.RotateAPIKeyRequest.expire_time:type_name -> google.protobuf.Timestamp
+	5,  // 24: flotilla.v1.RotateAPIKeyResponse.api_key:type_name -> flotilla.v1.APIKey
+	5,  // 25: flotilla.v1.RotateAPIKeyResponse.replaced:type_name -> flotilla.v1.APIKey
+	6,  // 26: flotilla.v1.SetIssuerRequest.issuer:type_name -> flotilla.v1.Issuer
+	6,  // 27: flotilla.v1.SetIssuerResponse.issuer:type_name -> flotilla.v1.Issuer
+	6,  // 28: flotilla.v1.ListIssuersResponse.issuers:type_name -> flotilla.v1.Issuer
+	8,  // 29: flotilla.v1.TenantService.GetLimits:input_type -> flotilla.v1.GetLimitsRequest
+	10, // 30: flotilla.v1.TenantService.GetUsage:input_type -> flotilla.v1.GetUsageRequest
+	13, // 31: flotilla.v1.TenantService.CreateNamespaces:input_type -> flotilla.v1.CreateNamespacesRequest
+	15, // 32: flotilla.v1.TenantService.ListNamespaces:input_type -> flotilla.v1.ListNamespacesRequest
+	17, // 33: flotilla.v1.TenantService.DeleteNamespaces:input_type -> flotilla.v1.DeleteNamespacesRequest
+	19, // 34: flotilla.v1.TenantService.CreateAPIKey:input_type -> flotilla.v1.CreateAPIKeyRequest
+	21, // 35: flotilla.v1.TenantService.ListAPIKeys:input_type -> flotilla.v1.ListAPIKeysRequest
+	23, // 36: flotilla.v1.TenantService.RotateAPIKey:input_type -> flotilla.v1.RotateAPIKeyRequest
+	25, // 37: flotilla.v1.TenantService.RevokeAPIKey:input_type -> flotilla.v1.RevokeAPIKeyRequest
+	27, // 38: flotilla.v1.TenantService.SetIssuer:input_type -> flotilla.v1.SetIssuerRequest
+	29, // 39: flotilla.v1.TenantService.ListIssuers:input_type -> flotilla.v1.ListIssuersRequest
+	31, // 40: flotilla.v1.TenantService.DeleteIssuer:input_type -> flotilla.v1.DeleteIssuerRequest
+	9,  // 41: flotilla.v1.TenantService.GetLimits:output_type -> flotilla.v1.GetLimitsResponse
+	11, // 42: flotilla.v1.TenantService.GetUsage:output_type -> flotilla.v1.GetUsageResponse
+	14, // 43: flotilla.v1.TenantService.CreateNamespaces:output_type -> flotilla.v1.CreateNamespacesResponse
+	16, // 44: flotilla.v1.TenantService.ListNamespaces:output_type -> flotilla.v1.ListNamespacesResponse
+	18, // 45: flotilla.v1.TenantService.DeleteNamespaces:output_type -> flotilla.v1.DeleteNamespacesResponse
+	20, // 46: flotilla.v1.TenantService.CreateAPIKey:output_type -> flotilla.v1.CreateAPIKeyResponse
+	22, // 47: flotilla.v1.TenantService.ListAPIKeys:output_type -> flotilla.v1.ListAPIKeysResponse
+	24, // 48: flotilla.v1.TenantService.RotateAPIKey:output_type -> flotilla.v1.RotateAPIKeyResponse
+	26, // 49: flotilla.v1.TenantService.RevokeAPIKey:output_type -> flotilla.v1.RevokeAPIKeyResponse
+	28, // 50: flotilla.v1.TenantService.SetIssuer:output_type -> flotilla.v1.SetIssuerResponse
+	30, // 51: flotilla.v1.TenantService.ListIssuers:output_type -> flotilla.v1.ListIssuersResponse
+	32, // 52: flotilla.v1.TenantService.DeleteIssuer:output_type -> flotilla.v1.DeleteIssuerResponse
+	41, // [41:53] is the sub-list for method output_type
+	29, // [29:41] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_flotilla_v1_tenant_proto_init() }
@@ -954,13 +2281,14 @@ func file_flotilla_v1_tenant_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flotilla_v1_tenant_proto_rawDesc), len(file_flotilla_v1_tenant_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   15,
+			NumEnums:      1,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_flotilla_v1_tenant_proto_goTypes,
 		DependencyIndexes: file_flotilla_v1_tenant_proto_depIdxs,
+		EnumInfos:         file_flotilla_v1_tenant_proto_enumTypes,
 		MessageInfos:      file_flotilla_v1_tenant_proto_msgTypes,
 	}.Build()
 	File_flotilla_v1_tenant_proto = out.File

@@ -35,39 +35,70 @@ const (
 const (
 	// TenantServiceGetLimitsProcedure is the fully-qualified name of the TenantService's GetLimits RPC.
 	TenantServiceGetLimitsProcedure = "/flotilla.v1.TenantService/GetLimits"
+	// TenantServiceGetUsageProcedure is the fully-qualified name of the TenantService's GetUsage RPC.
+	TenantServiceGetUsageProcedure = "/flotilla.v1.TenantService/GetUsage"
 	// TenantServiceCreateNamespacesProcedure is the fully-qualified name of the TenantService's
 	// CreateNamespaces RPC.
 	TenantServiceCreateNamespacesProcedure = "/flotilla.v1.TenantService/CreateNamespaces"
 	// TenantServiceListNamespacesProcedure is the fully-qualified name of the TenantService's
 	// ListNamespaces RPC.
 	TenantServiceListNamespacesProcedure = "/flotilla.v1.TenantService/ListNamespaces"
+	// TenantServiceDeleteNamespacesProcedure is the fully-qualified name of the TenantService's
+	// DeleteNamespaces RPC.
+	TenantServiceDeleteNamespacesProcedure = "/flotilla.v1.TenantService/DeleteNamespaces"
 	// TenantServiceCreateAPIKeyProcedure is the fully-qualified name of the TenantService's
 	// CreateAPIKey RPC.
 	TenantServiceCreateAPIKeyProcedure = "/flotilla.v1.TenantService/CreateAPIKey"
 	// TenantServiceListAPIKeysProcedure is the fully-qualified name of the TenantService's ListAPIKeys
 	// RPC.
 	TenantServiceListAPIKeysProcedure = "/flotilla.v1.TenantService/ListAPIKeys"
+	// TenantServiceRotateAPIKeyProcedure is the fully-qualified name of the TenantService's
+	// RotateAPIKey RPC.
+	TenantServiceRotateAPIKeyProcedure = "/flotilla.v1.TenantService/RotateAPIKey"
 	// TenantServiceRevokeAPIKeyProcedure is the fully-qualified name of the TenantService's
 	// RevokeAPIKey RPC.
 	TenantServiceRevokeAPIKeyProcedure = "/flotilla.v1.TenantService/RevokeAPIKey"
+	// TenantServiceSetIssuerProcedure is the fully-qualified name of the TenantService's SetIssuer RPC.
+	TenantServiceSetIssuerProcedure = "/flotilla.v1.TenantService/SetIssuer"
+	// TenantServiceListIssuersProcedure is the fully-qualified name of the TenantService's ListIssuers
+	// RPC.
+	TenantServiceListIssuersProcedure = "/flotilla.v1.TenantService/ListIssuers"
+	// TenantServiceDeleteIssuerProcedure is the fully-qualified name of the TenantService's
+	// DeleteIssuer RPC.
+	TenantServiceDeleteIssuerProcedure = "/flotilla.v1.TenantService/DeleteIssuer"
 )
 
 // TenantServiceClient is a client for the flotilla.v1.TenantService service.
 type TenantServiceClient interface {
 	// GetLimits tells the limits that hold for this tenant.
 	GetLimits(context.Context, *v1.GetLimitsRequest) (*v1.GetLimitsResponse, error)
+	// GetUsage tells what the tenant has used, hour by hour.
+	GetUsage(context.Context, *v1.GetUsageRequest) (*v1.GetUsageResponse, error)
 	// CreateNamespaces creates up to 100 namespaces, all or none.
 	CreateNamespaces(context.Context, *v1.CreateNamespacesRequest) (*v1.CreateNamespacesResponse, error)
 	// ListNamespaces lists the tenant's namespaces by name.
 	ListNamespaces(context.Context, *v1.ListNamespacesRequest) (*v1.ListNamespacesResponse, error)
+	// DeleteNamespaces deletes up to 100 namespaces, all or none, with all that they
+	// hold. They are gone at once; their space is freed little by little.
+	DeleteNamespaces(context.Context, *v1.DeleteNamespacesRequest) (*v1.DeleteNamespacesResponse, error)
 	// CreateAPIKey makes an API key. Its secret is in this answer and nowhere
 	// else: only a hash is kept.
 	CreateAPIKey(context.Context, *v1.CreateAPIKeyRequest) (*v1.CreateAPIKeyResponse, error)
 	// ListAPIKeys lists the tenant's API keys, without their secrets.
 	ListAPIKeys(context.Context, *v1.ListAPIKeysRequest) (*v1.ListAPIKeysResponse, error)
-	// RevokeAPIKey ends an API key at once, for open streams too. The last
-	// usable key of a tenant cannot be revoked.
+	// RotateAPIKey makes a key that allows the same as another, and has the other
+	// end after a while, in which both are good.
+	RotateAPIKey(context.Context, *v1.RotateAPIKeyRequest) (*v1.RotateAPIKeyResponse, error)
+	// RevokeAPIKey ends an API key within two seconds, for open streams too. The last
+	// key of a tenant that may administrate it and does not expire cannot be revoked.
 	RevokeAPIKey(context.Context, *v1.RevokeAPIKeyRequest) (*v1.RevokeAPIKeyResponse, error)
+	// SetIssuer has tokens of an OpenID Connect issuer let in, or changes what they
+	// allow.
+	SetIssuer(context.Context, *v1.SetIssuerRequest) (*v1.SetIssuerResponse, error)
+	// ListIssuers lists the tenant's issuers by name.
+	ListIssuers(context.Context, *v1.ListIssuersRequest) (*v1.ListIssuersResponse, error)
+	// DeleteIssuer ends an issuer's tokens within two seconds.
+	DeleteIssuer(context.Context, *v1.DeleteIssuerRequest) (*v1.DeleteIssuerResponse, error)
 }
 
 // NewTenantServiceClient constructs a client for the flotilla.v1.TenantService service. By default,
@@ -88,6 +119,13 @@ func NewTenantServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		getUsage: connect.NewClient[v1.GetUsageRequest, v1.GetUsageResponse](
+			httpClient,
+			baseURL+TenantServiceGetUsageProcedure,
+			connect.WithSchema(tenantServiceMethods.ByName("GetUsage")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		createNamespaces: connect.NewClient[v1.CreateNamespacesRequest, v1.CreateNamespacesResponse](
 			httpClient,
 			baseURL+TenantServiceCreateNamespacesProcedure,
@@ -99,6 +137,12 @@ func NewTenantServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			baseURL+TenantServiceListNamespacesProcedure,
 			connect.WithSchema(tenantServiceMethods.ByName("ListNamespaces")),
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		deleteNamespaces: connect.NewClient[v1.DeleteNamespacesRequest, v1.DeleteNamespacesResponse](
+			httpClient,
+			baseURL+TenantServiceDeleteNamespacesProcedure,
+			connect.WithSchema(tenantServiceMethods.ByName("DeleteNamespaces")),
 			connect.WithClientOptions(opts...),
 		),
 		createAPIKey: connect.NewClient[v1.CreateAPIKeyRequest, v1.CreateAPIKeyResponse](
@@ -114,10 +158,35 @@ func NewTenantServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		rotateAPIKey: connect.NewClient[v1.RotateAPIKeyRequest, v1.RotateAPIKeyResponse](
+			httpClient,
+			baseURL+TenantServiceRotateAPIKeyProcedure,
+			connect.WithSchema(tenantServiceMethods.ByName("RotateAPIKey")),
+			connect.WithClientOptions(opts...),
+		),
 		revokeAPIKey: connect.NewClient[v1.RevokeAPIKeyRequest, v1.RevokeAPIKeyResponse](
 			httpClient,
 			baseURL+TenantServiceRevokeAPIKeyProcedure,
 			connect.WithSchema(tenantServiceMethods.ByName("RevokeAPIKey")),
+			connect.WithClientOptions(opts...),
+		),
+		setIssuer: connect.NewClient[v1.SetIssuerRequest, v1.SetIssuerResponse](
+			httpClient,
+			baseURL+TenantServiceSetIssuerProcedure,
+			connect.WithSchema(tenantServiceMethods.ByName("SetIssuer")),
+			connect.WithClientOptions(opts...),
+		),
+		listIssuers: connect.NewClient[v1.ListIssuersRequest, v1.ListIssuersResponse](
+			httpClient,
+			baseURL+TenantServiceListIssuersProcedure,
+			connect.WithSchema(tenantServiceMethods.ByName("ListIssuers")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		deleteIssuer: connect.NewClient[v1.DeleteIssuerRequest, v1.DeleteIssuerResponse](
+			httpClient,
+			baseURL+TenantServiceDeleteIssuerProcedure,
+			connect.WithSchema(tenantServiceMethods.ByName("DeleteIssuer")),
 			connect.WithClientOptions(opts...),
 		),
 	}
@@ -126,16 +195,31 @@ func NewTenantServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 // tenantServiceClient implements TenantServiceClient.
 type tenantServiceClient struct {
 	getLimits        *connect.Client[v1.GetLimitsRequest, v1.GetLimitsResponse]
+	getUsage         *connect.Client[v1.GetUsageRequest, v1.GetUsageResponse]
 	createNamespaces *connect.Client[v1.CreateNamespacesRequest, v1.CreateNamespacesResponse]
 	listNamespaces   *connect.Client[v1.ListNamespacesRequest, v1.ListNamespacesResponse]
+	deleteNamespaces *connect.Client[v1.DeleteNamespacesRequest, v1.DeleteNamespacesResponse]
 	createAPIKey     *connect.Client[v1.CreateAPIKeyRequest, v1.CreateAPIKeyResponse]
 	listAPIKeys      *connect.Client[v1.ListAPIKeysRequest, v1.ListAPIKeysResponse]
+	rotateAPIKey     *connect.Client[v1.RotateAPIKeyRequest, v1.RotateAPIKeyResponse]
 	revokeAPIKey     *connect.Client[v1.RevokeAPIKeyRequest, v1.RevokeAPIKeyResponse]
+	setIssuer        *connect.Client[v1.SetIssuerRequest, v1.SetIssuerResponse]
+	listIssuers      *connect.Client[v1.ListIssuersRequest, v1.ListIssuersResponse]
+	deleteIssuer     *connect.Client[v1.DeleteIssuerRequest, v1.DeleteIssuerResponse]
 }
 
 // GetLimits calls flotilla.v1.TenantService.GetLimits.
 func (c *tenantServiceClient) GetLimits(ctx context.Context, req *v1.GetLimitsRequest) (*v1.GetLimitsResponse, error) {
 	response, err := c.getLimits.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetUsage calls flotilla.v1.TenantService.GetUsage.
+func (c *tenantServiceClient) GetUsage(ctx context.Context, req *v1.GetUsageRequest) (*v1.GetUsageResponse, error) {
+	response, err := c.getUsage.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -160,6 +244,15 @@ func (c *tenantServiceClient) ListNamespaces(ctx context.Context, req *v1.ListNa
 	return nil, err
 }
 
+// DeleteNamespaces calls flotilla.v1.TenantService.DeleteNamespaces.
+func (c *tenantServiceClient) DeleteNamespaces(ctx context.Context, req *v1.DeleteNamespacesRequest) (*v1.DeleteNamespacesResponse, error) {
+	response, err := c.deleteNamespaces.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // CreateAPIKey calls flotilla.v1.TenantService.CreateAPIKey.
 func (c *tenantServiceClient) CreateAPIKey(ctx context.Context, req *v1.CreateAPIKeyRequest) (*v1.CreateAPIKeyResponse, error) {
 	response, err := c.createAPIKey.CallUnary(ctx, connect.NewRequest(req))
@@ -178,9 +271,45 @@ func (c *tenantServiceClient) ListAPIKeys(ctx context.Context, req *v1.ListAPIKe
 	return nil, err
 }
 
+// RotateAPIKey calls flotilla.v1.TenantService.RotateAPIKey.
+func (c *tenantServiceClient) RotateAPIKey(ctx context.Context, req *v1.RotateAPIKeyRequest) (*v1.RotateAPIKeyResponse, error) {
+	response, err := c.rotateAPIKey.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // RevokeAPIKey calls flotilla.v1.TenantService.RevokeAPIKey.
 func (c *tenantServiceClient) RevokeAPIKey(ctx context.Context, req *v1.RevokeAPIKeyRequest) (*v1.RevokeAPIKeyResponse, error) {
 	response, err := c.revokeAPIKey.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// SetIssuer calls flotilla.v1.TenantService.SetIssuer.
+func (c *tenantServiceClient) SetIssuer(ctx context.Context, req *v1.SetIssuerRequest) (*v1.SetIssuerResponse, error) {
+	response, err := c.setIssuer.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListIssuers calls flotilla.v1.TenantService.ListIssuers.
+func (c *tenantServiceClient) ListIssuers(ctx context.Context, req *v1.ListIssuersRequest) (*v1.ListIssuersResponse, error) {
+	response, err := c.listIssuers.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// DeleteIssuer calls flotilla.v1.TenantService.DeleteIssuer.
+func (c *tenantServiceClient) DeleteIssuer(ctx context.Context, req *v1.DeleteIssuerRequest) (*v1.DeleteIssuerResponse, error) {
+	response, err := c.deleteIssuer.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -191,18 +320,33 @@ func (c *tenantServiceClient) RevokeAPIKey(ctx context.Context, req *v1.RevokeAP
 type TenantServiceHandler interface {
 	// GetLimits tells the limits that hold for this tenant.
 	GetLimits(context.Context, *v1.GetLimitsRequest) (*v1.GetLimitsResponse, error)
+	// GetUsage tells what the tenant has used, hour by hour.
+	GetUsage(context.Context, *v1.GetUsageRequest) (*v1.GetUsageResponse, error)
 	// CreateNamespaces creates up to 100 namespaces, all or none.
 	CreateNamespaces(context.Context, *v1.CreateNamespacesRequest) (*v1.CreateNamespacesResponse, error)
 	// ListNamespaces lists the tenant's namespaces by name.
 	ListNamespaces(context.Context, *v1.ListNamespacesRequest) (*v1.ListNamespacesResponse, error)
+	// DeleteNamespaces deletes up to 100 namespaces, all or none, with all that they
+	// hold. They are gone at once; their space is freed little by little.
+	DeleteNamespaces(context.Context, *v1.DeleteNamespacesRequest) (*v1.DeleteNamespacesResponse, error)
 	// CreateAPIKey makes an API key. Its secret is in this answer and nowhere
 	// else: only a hash is kept.
 	CreateAPIKey(context.Context, *v1.CreateAPIKeyRequest) (*v1.CreateAPIKeyResponse, error)
 	// ListAPIKeys lists the tenant's API keys, without their secrets.
 	ListAPIKeys(context.Context, *v1.ListAPIKeysRequest) (*v1.ListAPIKeysResponse, error)
-	// RevokeAPIKey ends an API key at once, for open streams too. The last
-	// usable key of a tenant cannot be revoked.
+	// RotateAPIKey makes a key that allows the same as another, and has the other
+	// end after a while, in which both are good.
+	RotateAPIKey(context.Context, *v1.RotateAPIKeyRequest) (*v1.RotateAPIKeyResponse, error)
+	// RevokeAPIKey ends an API key within two seconds, for open streams too. The last
+	// key of a tenant that may administrate it and does not expire cannot be revoked.
 	RevokeAPIKey(context.Context, *v1.RevokeAPIKeyRequest) (*v1.RevokeAPIKeyResponse, error)
+	// SetIssuer has tokens of an OpenID Connect issuer let in, or changes what they
+	// allow.
+	SetIssuer(context.Context, *v1.SetIssuerRequest) (*v1.SetIssuerResponse, error)
+	// ListIssuers lists the tenant's issuers by name.
+	ListIssuers(context.Context, *v1.ListIssuersRequest) (*v1.ListIssuersResponse, error)
+	// DeleteIssuer ends an issuer's tokens within two seconds.
+	DeleteIssuer(context.Context, *v1.DeleteIssuerRequest) (*v1.DeleteIssuerResponse, error)
 }
 
 // NewTenantServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -219,6 +363,13 @@ func NewTenantServiceHandler(svc TenantServiceHandler, opts ...connect.HandlerOp
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	tenantServiceGetUsageHandler := connect.NewUnaryHandlerSimple(
+		TenantServiceGetUsageProcedure,
+		svc.GetUsage,
+		connect.WithSchema(tenantServiceMethods.ByName("GetUsage")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	tenantServiceCreateNamespacesHandler := connect.NewUnaryHandlerSimple(
 		TenantServiceCreateNamespacesProcedure,
 		svc.CreateNamespaces,
@@ -230,6 +381,12 @@ func NewTenantServiceHandler(svc TenantServiceHandler, opts ...connect.HandlerOp
 		svc.ListNamespaces,
 		connect.WithSchema(tenantServiceMethods.ByName("ListNamespaces")),
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	tenantServiceDeleteNamespacesHandler := connect.NewUnaryHandlerSimple(
+		TenantServiceDeleteNamespacesProcedure,
+		svc.DeleteNamespaces,
+		connect.WithSchema(tenantServiceMethods.ByName("DeleteNamespaces")),
 		connect.WithHandlerOptions(opts...),
 	)
 	tenantServiceCreateAPIKeyHandler := connect.NewUnaryHandlerSimple(
@@ -245,26 +402,63 @@ func NewTenantServiceHandler(svc TenantServiceHandler, opts ...connect.HandlerOp
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	tenantServiceRotateAPIKeyHandler := connect.NewUnaryHandlerSimple(
+		TenantServiceRotateAPIKeyProcedure,
+		svc.RotateAPIKey,
+		connect.WithSchema(tenantServiceMethods.ByName("RotateAPIKey")),
+		connect.WithHandlerOptions(opts...),
+	)
 	tenantServiceRevokeAPIKeyHandler := connect.NewUnaryHandlerSimple(
 		TenantServiceRevokeAPIKeyProcedure,
 		svc.RevokeAPIKey,
 		connect.WithSchema(tenantServiceMethods.ByName("RevokeAPIKey")),
 		connect.WithHandlerOptions(opts...),
 	)
+	tenantServiceSetIssuerHandler := connect.NewUnaryHandlerSimple(
+		TenantServiceSetIssuerProcedure,
+		svc.SetIssuer,
+		connect.WithSchema(tenantServiceMethods.ByName("SetIssuer")),
+		connect.WithHandlerOptions(opts...),
+	)
+	tenantServiceListIssuersHandler := connect.NewUnaryHandlerSimple(
+		TenantServiceListIssuersProcedure,
+		svc.ListIssuers,
+		connect.WithSchema(tenantServiceMethods.ByName("ListIssuers")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	tenantServiceDeleteIssuerHandler := connect.NewUnaryHandlerSimple(
+		TenantServiceDeleteIssuerProcedure,
+		svc.DeleteIssuer,
+		connect.WithSchema(tenantServiceMethods.ByName("DeleteIssuer")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/flotilla.v1.TenantService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case TenantServiceGetLimitsProcedure:
 			tenantServiceGetLimitsHandler.ServeHTTP(w, r)
+		case TenantServiceGetUsageProcedure:
+			tenantServiceGetUsageHandler.ServeHTTP(w, r)
 		case TenantServiceCreateNamespacesProcedure:
 			tenantServiceCreateNamespacesHandler.ServeHTTP(w, r)
 		case TenantServiceListNamespacesProcedure:
 			tenantServiceListNamespacesHandler.ServeHTTP(w, r)
+		case TenantServiceDeleteNamespacesProcedure:
+			tenantServiceDeleteNamespacesHandler.ServeHTTP(w, r)
 		case TenantServiceCreateAPIKeyProcedure:
 			tenantServiceCreateAPIKeyHandler.ServeHTTP(w, r)
 		case TenantServiceListAPIKeysProcedure:
 			tenantServiceListAPIKeysHandler.ServeHTTP(w, r)
+		case TenantServiceRotateAPIKeyProcedure:
+			tenantServiceRotateAPIKeyHandler.ServeHTTP(w, r)
 		case TenantServiceRevokeAPIKeyProcedure:
 			tenantServiceRevokeAPIKeyHandler.ServeHTTP(w, r)
+		case TenantServiceSetIssuerProcedure:
+			tenantServiceSetIssuerHandler.ServeHTTP(w, r)
+		case TenantServiceListIssuersProcedure:
+			tenantServiceListIssuersHandler.ServeHTTP(w, r)
+		case TenantServiceDeleteIssuerProcedure:
+			tenantServiceDeleteIssuerHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -278,12 +472,20 @@ func (UnimplementedTenantServiceHandler) GetLimits(context.Context, *v1.GetLimit
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("flotilla.v1.TenantService.GetLimits is not implemented"))
 }
 
+func (UnimplementedTenantServiceHandler) GetUsage(context.Context, *v1.GetUsageRequest) (*v1.GetUsageResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("flotilla.v1.TenantService.GetUsage is not implemented"))
+}
+
 func (UnimplementedTenantServiceHandler) CreateNamespaces(context.Context, *v1.CreateNamespacesRequest) (*v1.CreateNamespacesResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("flotilla.v1.TenantService.CreateNamespaces is not implemented"))
 }
 
 func (UnimplementedTenantServiceHandler) ListNamespaces(context.Context, *v1.ListNamespacesRequest) (*v1.ListNamespacesResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("flotilla.v1.TenantService.ListNamespaces is not implemented"))
+}
+
+func (UnimplementedTenantServiceHandler) DeleteNamespaces(context.Context, *v1.DeleteNamespacesRequest) (*v1.DeleteNamespacesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("flotilla.v1.TenantService.DeleteNamespaces is not implemented"))
 }
 
 func (UnimplementedTenantServiceHandler) CreateAPIKey(context.Context, *v1.CreateAPIKeyRequest) (*v1.CreateAPIKeyResponse, error) {
@@ -294,6 +496,22 @@ func (UnimplementedTenantServiceHandler) ListAPIKeys(context.Context, *v1.ListAP
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("flotilla.v1.TenantService.ListAPIKeys is not implemented"))
 }
 
+func (UnimplementedTenantServiceHandler) RotateAPIKey(context.Context, *v1.RotateAPIKeyRequest) (*v1.RotateAPIKeyResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("flotilla.v1.TenantService.RotateAPIKey is not implemented"))
+}
+
 func (UnimplementedTenantServiceHandler) RevokeAPIKey(context.Context, *v1.RevokeAPIKeyRequest) (*v1.RevokeAPIKeyResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("flotilla.v1.TenantService.RevokeAPIKey is not implemented"))
+}
+
+func (UnimplementedTenantServiceHandler) SetIssuer(context.Context, *v1.SetIssuerRequest) (*v1.SetIssuerResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("flotilla.v1.TenantService.SetIssuer is not implemented"))
+}
+
+func (UnimplementedTenantServiceHandler) ListIssuers(context.Context, *v1.ListIssuersRequest) (*v1.ListIssuersResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("flotilla.v1.TenantService.ListIssuers is not implemented"))
+}
+
+func (UnimplementedTenantServiceHandler) DeleteIssuer(context.Context, *v1.DeleteIssuerRequest) (*v1.DeleteIssuerResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("flotilla.v1.TenantService.DeleteIssuer is not implemented"))
 }
