@@ -8,6 +8,7 @@ import (
 
 	"github.com/flotillakv/flotilla/placement/catalog"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/tenancy"
 	"github.com/flotillakv/flotilla/tenancy/auth"
@@ -19,7 +20,10 @@ const (
 )
 
 // tenantHandler serves flotilla.v1.TenantService.
-type tenantHandler struct{ catalog *catalog.Catalog }
+type tenantHandler struct {
+	flotillav1connect.UnimplementedTenantServiceHandler
+	catalog *catalog.Catalog
+}
 
 // administrator is the caller, if it may administrate its tenant.
 func administrator(ctx context.Context) (*tenancy.Principal, error) {

@@ -14,6 +14,9 @@ var (
 	ErrPermissionDenied = errors.New("the credential does not allow this")
 	// ErrTenantNotFound says that the tenant does not exist.
 	ErrTenantNotFound = errors.New("the tenant does not exist")
+	// ErrTenantSuspended says that the tenant is suspended or being deleted, so that
+	// its credentials are not let in.
+	ErrTenantSuspended = errors.New("the tenant is suspended or being deleted")
 	// ErrNamespaceNotFound says that the tenant has no such namespace.
 	ErrNamespaceNotFound = errors.New("the namespace does not exist")
 )
@@ -80,3 +83,13 @@ func (e *InvalidNameError) Error() string {
 	return fmt.Sprintf("%q cannot be the name of a %s: it takes 1 to %d of a-z, 0-9 and '-', with no '-' at its ends",
 		name, e.What, NameBytesMax)
 }
+
+// WrongStateError says that a record is not in a state that allows what was asked.
+type WrongStateError struct {
+	// What is the kind of record and its name, such as `the tenant "acme"`.
+	What string
+	// State is how it is, such as "active".
+	State string
+}
+
+func (e *WrongStateError) Error() string { return fmt.Sprintf("%s is %s", e.What, e.State) }

@@ -1,6 +1,10 @@
 package tenancy
 
-import flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+import (
+	"math"
+
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+)
 
 // Limits are what a tenant may do at most. They are enforced where a request
 // enters, so a limit that is lowered leaves what is stored as it is. A field
@@ -28,6 +32,27 @@ type Limits struct {
 	// WatchStreamsMax is the streams that these watches are on, on one node: each
 	// takes memory while its caller is slow. Default 10,000.
 	WatchStreamsMax int
+	// RequestsPerSecond is the requests over all nodes; 0 is no limit, as for all
+	// that follow but ConnectionsMax. Each operation of a batch or pipeline is one.
+	RequestsPerSecond int
+	// RequestsBurst is the requests that may come at once after a pause. Default
+	// those of a second.
+	RequestsBurst int
+	// BytesPerSecond is the bytes of requests, answers and told changes over all
+	// nodes.
+	BytesPerSecond int
+	// BytesBurst is the bytes that may come at once after a pause. Default those
+	// of a second, and no less than the largest request.
+	BytesBurst int
+	// StoredBytesMax is the bytes that one namespace stores: the newest versions
+	// of its keys.
+	StoredBytesMax int
+	// KeysMax is the keys of one namespace.
+	KeysMax int
+	// ConnectionsMax is the connections to one node. Default 10,000.
+	ConnectionsMax int
+	// MessagesMax is the messages that wait in one queue.
+	MessagesMax int
 }
 
 // WithDefaults returns the limits with a default for each that is not set.
@@ -47,23 +72,64 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.LeasesMax, 1_000_000)
 	set(&l.WatchesMax, 100_000)
 	set(&l.WatchStreamsMax, 10_000)
+	set(&l.ConnectionsMax, 10_000)
+	set(&l.RequestsBurst, l.RequestsPerSecond)
+	if l.BytesPerSecond > 0 {
+		set(&l.BytesBurst, max(l.BytesPerSecond, l.RequestBytesMax))
+	}
 	return l
+}
+
+// fields pairs the limits with those of the API.
+func (l *Limits) fields(p *flotillav1.Limits) []limitField {
+	return []limitField{
+		{&l.KeyBytesMax, &p.KeyBytesMax},
+		{&l.ValueBytesMax, &p.ValueBytesMax},
+		{&l.RequestBytesMax, &p.RequestBytesMax},
+		{&l.TxnOperationsMax, &p.TxnOperationsMax},
+		{&l.BatchOperationsMax, &p.BatchOperationsMax},
+		{&l.NamespacesMax, &p.NamespacesMax},
+		{&l.RangeKeysMax, &p.RangeKeysMax},
+		{&l.LeasesMax, &p.LeasesMax},
+		{&l.WatchesMax, &p.WatchesMax},
+		{&l.WatchStreamsMax, &p.WatchStreamsMax},
+		{&l.RequestsPerSecond, &p.RequestsPerSecond},
+		{&l.RequestsBurst, &p.RequestsBurst},
+		{&l.BytesPerSecond, &p.BytesPerSecond},
+		{&l.BytesBurst, &p.BytesBurst},
+		{&l.StoredBytesMax, &p.StoredBytesMax},
+		{&l.KeysMax, &p.KeysMax},
+		{&l.ConnectionsMax, &p.ConnectionsMax},
+		{&l.MessagesMax, &p.MessagesMax},
+	}
+}
+
+// limitField is one limit, here and in the API.
+type limitField struct {
+	limit *int
+	told  *uint64
 }
 
 // Proto returns the limits as the API tells them.
 func (l Limits) Proto() *flotillav1.Limits {
-	return &flotillav1.Limits{
-		KeyBytesMax:        uint64(l.KeyBytesMax),
-		ValueBytesMax:      uint64(l.ValueBytesMax),
-		RequestBytesMax:    uint64(l.RequestBytesMax),
-		TxnOperationsMax:   uint64(l.TxnOperationsMax),
-		BatchOperationsMax: uint64(l.BatchOperationsMax),
-		NamespacesMax:      uint64(l.NamespacesMax),
-		RangeKeysMax:       uint64(l.RangeKeysMax),
-		LeasesMax:          uint64(l.LeasesMax),
-		WatchesMax:         uint64(l.WatchesMax),
-		WatchStreamsMax:    uint64(l.WatchStreamsMax),
+	p := &flotillav1.Limits{}
+	for _, f := range l.fields(p) {
+		*f.told = uint64(*f.limit)
 	}
+	return p
+}
+
+// Override returns the limits with those of own that are not 0 in their place.
+func (l Limits) Override(own *flotillav1.Limits) Limits {
+	if own == nil {
+		return l
+	}
+	for _, f := range l.fields(own) {
+		if *f.told != 0 {
+			*f.limit = int(min(*f.told, math.MaxInt))
+		}
+	}
+	return l
 }
 
 // CheckBatch refuses a batch of so many operations with a *TooLargeError.

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
@@ -22,6 +23,7 @@ func TestDefaultLimits(t *testing.T) {
 		LeasesMax:          1_000_000,
 		WatchesMax:         100_000,
 		WatchStreamsMax:    10_000,
+		ConnectionsMax:     10_000,
 	}
 	require.Equal(t, want, tenancy.Limits{}.WithDefaults())
 
@@ -37,6 +39,8 @@ func TestLimitsProto(t *testing.T) {
 	limits := tenancy.Limits{
 		KeyBytesMax: 1, ValueBytesMax: 2, RequestBytesMax: 3, TxnOperationsMax: 4,
 		BatchOperationsMax: 5, NamespacesMax: 6, RangeKeysMax: 7, LeasesMax: 8, WatchesMax: 9, WatchStreamsMax: 10,
+		RequestsPerSecond: 11, RequestsBurst: 12, BytesPerSecond: 13, BytesBurst: 14, StoredBytesMax: 15, KeysMax: 16,
+		ConnectionsMax: 17, MessagesMax: 18,
 	}
 	message := limits.Proto().ProtoReflect()
 	fields := message.Descriptor().Fields()
@@ -44,7 +48,22 @@ func TestLimitsProto(t *testing.T) {
 		field := fields.Get(i)
 		require.Equal(t, uint64(field.Number()), message.Get(field).Uint(), "%s", field.Name())
 	}
-	require.Equal(t, protoreflect.FieldNumber(10), fields.Get(fields.Len()-1).Number())
+	require.Equal(t, protoreflect.FieldNumber(18), fields.Get(fields.Len()-1).Number())
+	require.Equal(t, limits, tenancy.Limits{}.Override(limits.Proto()))
+	require.Equal(t, limits, limits.Override(nil))
+	require.Equal(t, limits, limits.Override(&flotillav1.Limits{}))
+}
+
+func TestPlans(t *testing.T) {
+	t.Parallel()
+	for _, plan := range []string{tenancy.PlanFree, tenancy.PlanStandard, tenancy.PlanUnlimited, ""} {
+		limits, err := tenancy.PlanLimits(plan)
+		require.NoError(t, err)
+		require.Equal(t, limits.WithDefaults(), limits)
+	}
+	_, err := tenancy.PlanLimits("gold")
+	require.Equal(t, &tenancy.PlanNotFoundError{Plan: "gold"}, err)
+	require.ErrorContains(t, err, "it takes free, standard, unlimited")
 }
 
 func TestLimitsChecks(t *testing.T) {

@@ -8,34 +8,56 @@ import (
 
 // Action is what may be done, as a set: ActionRead|ActionWrite is both. No
 // action includes another.
-type Action uint8
+type Action uint16
 
 const (
-	// ActionRead is to read and watch keys. A write that answers with what it
-	// replaced reads too.
+	// ActionRead is to read keys. A write that answers with what it replaced
+	// reads too.
 	ActionRead Action = 1 << iota
 	// ActionWrite is to put, delete and compact keys.
 	ActionWrite
-	// ActionAdmin is to create namespaces and to make and revoke credentials.
-	// It is asked for with AllKeys.
+	// ActionWatch is to watch keys, also those that are not there yet.
+	ActionWatch
+	// ActionLease is to grant, renew and revoke leases. It is asked for with
+	// AllKeys, because a lease may have any key of its namespace.
+	ActionLease
+	// ActionLock is to take and give back locks and leaderships, by name.
+	ActionLock
+	// ActionQueueSend is to send to queues, by name.
+	ActionQueueSend
+	// ActionQueueReceive is to receive from queues, by name.
+	ActionQueueReceive
+	// ActionAdmin is to administrate the tenant: its namespaces, credentials and
+	// usage. It is asked for with AllKeys of all namespaces.
 	ActionAdmin
 )
 
 // AllActions is every action.
-const AllActions = ActionRead | ActionWrite | ActionAdmin
+const AllActions = ActionAdmin<<1 - 1
+
+// actionNames are the actions' names in their order.
+//
+//nolint:gochecknoglobals // a constant in all but its type
+var actionNames = [...]string{"read", "write", "watch", "lease", "lock", "queue-send", "queue-receive", "admin"}
 
 // String names the actions, as in "read|write".
 func (a Action) String() string {
 	var names []string
-	for _, one := range []struct {
-		action Action
-		name   string
-	}{{ActionRead, "read"}, {ActionWrite, "write"}, {ActionAdmin, "admin"}} {
-		if a&one.action != 0 {
-			names = append(names, one.name)
+	for i, name := range actionNames {
+		if a&(1<<i) != 0 {
+			names = append(names, name)
 		}
 	}
 	return strings.Join(names, "|")
+}
+
+// ParseAction is the action of a name, such as "queue-send".
+func ParseAction(name string) (action Action, ok bool) {
+	i := slices.Index(actionNames[:], name)
+	if i < 0 {
+		return 0, false
+	}
+	return 1 << i, true
 }
 
 // Span is the keys from Start on that are less than End, in byte order. An

@@ -5,8 +5,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
@@ -79,7 +81,67 @@ func TestOneKeyLeavesItsArgumentAlone(t *testing.T) {
 
 func TestActionString(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "read|write|admin", tenancy.AllActions.String())
+	require.Equal(t, "read|write|watch|lease|lock|queue-send|queue-receive|admin", tenancy.AllActions.String())
 	require.Equal(t, "write", tenancy.ActionWrite.String())
 	require.Empty(t, tenancy.Action(0).String())
+}
+
+func TestParseAction(t *testing.T) {
+	t.Parallel()
+	for action := tenancy.ActionRead; action <= tenancy.ActionAdmin; action <<= 1 {
+		parsed, ok := tenancy.ParseAction(action.String())
+		require.True(t, ok)
+		require.Equal(t, action, parsed)
+	}
+	_, ok := tenancy.ParseAction("everything")
+	require.False(t, ok)
+}
+
+func TestPermissionsOfTheAPI(t *testing.T) {
+	t.Parallel()
+	told := []*flotillav1.Permission{
+		{Actions: []flotillav1.Action{flotillav1.Action_ACTION_READ, flotillav1.Action_ACTION_ADMIN}, Namespace: "app", Prefix: []byte("a/")},
+		{Actions: []flotillav1.Action{flotillav1.Action_ACTION_QUEUE_RECEIVE}},
+	}
+	permissions, err := tenancy.ParsePermissions(told)
+	require.NoError(t, err)
+	require.Equal(t, tenancy.Permissions{
+		{Actions: tenancy.ActionRead | tenancy.ActionAdmin, Namespace: "app", Prefix: []byte("a/")},
+		{Actions: tenancy.ActionQueueReceive},
+	}, permissions)
+	again := permissions.Proto()
+	require.Len(t, again, 2)
+	for i := range again {
+		require.True(t, proto.Equal(told[i], again[i]))
+	}
+
+	none, err := tenancy.ParsePermissions(nil)
+	require.NoError(t, err)
+	require.Equal(t, tenancy.FullAccess(), none, "a credential without permissions of its own may do everything")
+
+	for name, bad := range map[string]*flotillav1.Permission{
+		"no action":      {},
+		"unknown action": {Actions: []flotillav1.Action{99}},
+		"unset action":   {Actions: []flotillav1.Action{flotillav1.Action_ACTION_UNSPECIFIED}},
+		"namespace":      {Actions: []flotillav1.Action{flotillav1.Action_ACTION_READ}, Namespace: "A"},
+		"long prefix":    {Actions: []flotillav1.Action{flotillav1.Action_ACTION_READ}, Prefix: make([]byte, 4097)},
+	} {
+		_, err := tenancy.ParsePermissions([]*flotillav1.Permission{bad})
+		require.Error(t, err, name)
+	}
+	_, err = tenancy.ParsePermissions(make([]*flotillav1.Permission, tenancy.PermissionsMax+1))
+	require.Error(t, err)
+}
+
+func TestPermissionsWithin(t *testing.T) {
+	t.Parallel()
+	const read, write = tenancy.ActionRead, tenancy.ActionWrite
+	wide := tenancy.Permissions{{Actions: read | write, Namespace: "app", Prefix: []byte("a/")}}
+	require.True(t, wide.Within(tenancy.FullAccess()))
+	require.True(t, wide.Within(wide))
+	require.True(t, tenancy.Permissions{{Actions: read, Namespace: "app", Prefix: []byte("a/b")}}.Within(wide))
+	require.False(t, tenancy.FullAccess().Within(wide))
+	require.False(t, tenancy.Permissions{{Actions: read, Prefix: []byte("a/")}}.Within(wide), "all namespaces are more than one")
+	require.False(t, tenancy.Permissions{{Actions: read, Namespace: "app", Prefix: []byte("a")}}.Within(wide))
+	require.False(t, tenancy.Permissions{{Actions: tenancy.ActionAdmin, Namespace: "app", Prefix: []byte("a/")}}.Within(wide))
 }

@@ -1,6 +1,10 @@
 package tenancy
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"time"
+)
 
 // Principal is who makes a request: what a credential was found to stand for.
 // It is shared by all requests and streams of the credential, so it is not
@@ -11,10 +15,31 @@ type Principal struct {
 	Tenant TenantID
 	// KeyID is the API key's id, for logs; empty for other credentials.
 	KeyID string
+	// Issuer is the name of the tenant's issuer that made the credential; empty for
+	// other credentials.
+	Issuer string
 	// Permissions are what the credential allows.
 	Permissions Permissions
 	// Limits are the tenant's limits when the credential was read.
 	Limits Limits
+	// Weight is the tenant's share of a busy shard, as a multiple of others'; 0 is
+	// 1.
+	Weight int
+	// Expire is when the credential ends; zero if it does not. Streams, which may
+	// outlive it, end then.
+	Expire time.Time
+}
+
+// Actor is the principal in the audit log.
+func (p *Principal) Actor() string {
+	switch {
+	case p.KeyID != "":
+		return fmt.Sprintf("key:%s/%s", p.Tenant, p.KeyID)
+	case p.Issuer != "":
+		return fmt.Sprintf("issuer:%s/%s", p.Tenant, p.Issuer)
+	default:
+		return fmt.Sprintf("tenant:%s", p.Tenant)
+	}
 }
 
 // Check returns nil when the principal may do the action to all keys of the

@@ -268,6 +268,50 @@ var table = []row{
 		advice: "use another key, or ask an administrator of the tenant",
 	},
 	{
+		match: matchIs(tenancy.ErrTenantSuspended),
+		code:  connect.CodePermissionDenied, status: http.StatusForbidden,
+		reason: flotillav1.Reason_REASON_TENANT_SUSPENDED,
+		advice: "ask the operator",
+	},
+	{
+		match: matchAs(func(*tenancy.InvalidPermissionError) facts {
+			return facts{metadata: map[string]string{"field": "permissions"}}
+		}),
+		code:  connect.CodeInvalidArgument, status: http.StatusBadRequest,
+		reason: flotillav1.Reason_REASON_INVALID_FIELD,
+	},
+	{
+		match: matchAs(func(*tenancy.PlanNotFoundError) facts { return facts{} }),
+		code:  connect.CodeInvalidArgument, status: http.StatusBadRequest,
+		reason: flotillav1.Reason_REASON_PLAN_NOT_FOUND,
+	},
+	{
+		match: matchAs(func(e *tenancy.WrongStateError) facts {
+			return facts{metadata: map[string]string{"state": e.State}}
+		}),
+		code: connect.CodeFailedPrecondition, status: http.StatusConflict,
+		reason: flotillav1.Reason_REASON_WRONG_STATE,
+		advice: "nothing was changed",
+	},
+	{
+		match: matchIs(catalog.ErrOperatorNotFound),
+		code:  connect.CodeNotFound, status: http.StatusNotFound,
+		reason: flotillav1.Reason_REASON_OPERATOR_NOT_FOUND,
+		advice: "AdminService.ListOperators tells the names",
+	},
+	{
+		match: matchIs(catalog.ErrLastOwner),
+		code:  connect.CodeFailedPrecondition, status: http.StatusConflict,
+		reason: flotillav1.Reason_REASON_LAST_OWNER,
+		advice: "create another owner first",
+	},
+	{
+		match: matchIs(catalog.ErrIssuerNotFound),
+		code:  connect.CodeNotFound, status: http.StatusNotFound,
+		reason: flotillav1.Reason_REASON_ISSUER_NOT_FOUND,
+		advice: "TenantService.ListIssuers tells the names",
+	},
+	{
 		match: matchIs(tenancy.ErrTenantNotFound),
 		code:  connect.CodeNotFound, status: http.StatusNotFound,
 		reason: flotillav1.Reason_REASON_TENANT_NOT_FOUND,

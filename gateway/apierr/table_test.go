@@ -233,6 +233,36 @@ func samples() []sample {
 			message: "no API key of this id",
 		},
 		{
+			name: "suspended tenant", err: fmt.Errorf("log in: %w", tenancy.ErrTenantSuspended),
+			code: connect.CodePermissionDenied, status: 403, reason: flotillav1.Reason_REASON_TENANT_SUSPENDED,
+		},
+		{
+			name: "permissions", err: &tenancy.InvalidPermissionError{Message: "each takes one action or more"},
+			code: connect.CodeInvalidArgument, status: 400, reason: flotillav1.Reason_REASON_INVALID_FIELD,
+			metadata: map[string]string{"field": "permissions"},
+		},
+		{
+			name: "plan", err: &tenancy.PlanNotFoundError{Plan: "gold"},
+			code: connect.CodeInvalidArgument, status: 400, reason: flotillav1.Reason_REASON_PLAN_NOT_FOUND,
+		},
+		{
+			name: "state", err: &tenancy.WrongStateError{What: "the tenant", State: "active"},
+			code: connect.CodeFailedPrecondition, status: 409, reason: flotillav1.Reason_REASON_WRONG_STATE,
+			metadata: map[string]string{"state": "active"},
+		},
+		{
+			name: "operator", err: catalog.ErrOperatorNotFound,
+			code: connect.CodeNotFound, status: 404, reason: flotillav1.Reason_REASON_OPERATOR_NOT_FOUND,
+		},
+		{
+			name: "last owner", err: catalog.ErrLastOwner,
+			code: connect.CodeFailedPrecondition, status: 409, reason: flotillav1.Reason_REASON_LAST_OWNER,
+		},
+		{
+			name: "issuer", err: catalog.ErrIssuerNotFound,
+			code: connect.CodeNotFound, status: 404, reason: flotillav1.Reason_REASON_ISSUER_NOT_FOUND,
+		},
+		{
 			name: "last API key", err: catalog.ErrLastAPIKey,
 			code: connect.CodeFailedPrecondition, status: 409, reason: flotillav1.Reason_REASON_LAST_API_KEY,
 			message: "create another key first",

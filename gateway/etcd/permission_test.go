@@ -20,7 +20,7 @@ func restricted(t *testing.T) (c caller, owner context.Context) {
 	s := serve(t, etcd.Config{Anonymous: &etcd.Anonymous{
 		Tenant: "tenant", Namespace: "default",
 		Permissions: tenancy.Permissions{
-			{Actions: tenancy.ActionRead, Namespace: "default", Prefix: []byte("mine/")},
+			{Actions: tenancy.ActionRead | tenancy.ActionWatch, Namespace: "default", Prefix: []byte("mine/")},
 			{Actions: tenancy.ActionWrite, Namespace: "default", Prefix: []byte("drop/")},
 		},
 	}})

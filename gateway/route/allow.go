@@ -30,10 +30,9 @@ func allow(p *tenancy.Principal, namespace string, req Request) error {
 	case *flotillav1.CompactRequest:
 		return p.Check(tenancy.ActionWrite, namespace, tenancy.AllKeys())
 	// A lease may have any of the namespace's keys.
-	case *flotillav1.GrantLeaseRequest, *flotillav1.KeepAliveRequest, *flotillav1.RevokeLeaseRequest:
-		return p.Check(tenancy.ActionWrite, namespace, tenancy.AllKeys())
-	case *flotillav1.GetLeaseRequest, *flotillav1.ListLeasesRequest:
-		return p.Check(tenancy.ActionRead, namespace, tenancy.AllKeys())
+	case *flotillav1.GrantLeaseRequest, *flotillav1.KeepAliveRequest, *flotillav1.RevokeLeaseRequest,
+		*flotillav1.GetLeaseRequest, *flotillav1.ListLeasesRequest:
+		return p.Check(tenancy.ActionLease, namespace, tenancy.AllKeys())
 	default:
 		return fmt.Errorf("nothing allows a %T", req)
 	}

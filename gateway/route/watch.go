@@ -64,7 +64,7 @@ func (w *Watches) CreateOne(ctx context.Context, req *flotillav1.WatchCreate) er
 	if err != nil {
 		return err
 	}
-	if err := principal.Check(tenancy.ActionRead, namespace, tenancy.Span{Start: spec.Start, End: spec.End}); err != nil {
+	if err := principal.Check(tenancy.ActionWatch, namespace, tenancy.Span{Start: spec.Start, End: spec.End}); err != nil {
 		return err
 	}
 	route, err := w.kv.catalog.Route(ctx, principal.Tenant, namespace)

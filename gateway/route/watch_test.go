@@ -18,7 +18,8 @@ import (
 // answered on the stream, which goes on.
 func TestWhoMayWatch(t *testing.T) {
 	t.Parallel()
-	read := tenancy.Permissions{{Actions: tenancy.ActionRead, Namespace: "default", Prefix: []byte("mine/")}}
+	watching := tenancy.Permissions{{Actions: tenancy.ActionWatch, Namespace: "default", Prefix: []byte("mine/")}}
+	read := tenancy.Permissions{{Actions: tenancy.ActionRead}}
 	write := tenancy.Permissions{{Actions: tenancy.ActionWrite}}
 	onKey := func(key string) *flotillav1.WatchCreate {
 		return &flotillav1.WatchCreate{WatchId: 3, Target: &flotillav1.WatchCreate_Key{Key: []byte(key)}}
@@ -35,12 +36,13 @@ func TestWhoMayWatch(t *testing.T) {
 		create      *flotillav1.WatchCreate
 		want        error
 	}{
-		{"an allowed key", read, onKey("mine/a"), allowed},
-		{"another key", read, onKey("yours/a"), tenancy.ErrPermissionDenied},
-		{"the allowed prefix", read, onRange(&flotillav1.KeyRange{Prefix: []byte("mine/")}), allowed},
-		{"a wider prefix", read, onRange(&flotillav1.KeyRange{Prefix: []byte("mine")}), tenancy.ErrPermissionDenied},
-		{"everything", read, onRange(&flotillav1.KeyRange{}), tenancy.ErrPermissionDenied},
-		{"another namespace", read, elsewhere, tenancy.ErrPermissionDenied},
+		{"an allowed key", watching, onKey("mine/a"), allowed},
+		{"another key", watching, onKey("yours/a"), tenancy.ErrPermissionDenied},
+		{"the allowed prefix", watching, onRange(&flotillav1.KeyRange{Prefix: []byte("mine/")}), allowed},
+		{"a wider prefix", watching, onRange(&flotillav1.KeyRange{Prefix: []byte("mine")}), tenancy.ErrPermissionDenied},
+		{"everything", watching, onRange(&flotillav1.KeyRange{}), tenancy.ErrPermissionDenied},
+		{"another namespace", watching, elsewhere, tenancy.ErrPermissionDenied},
+		{"who may only read", read, onKey("mine/a"), tenancy.ErrPermissionDenied},
 		{"who may only write", write, onKey("mine/a"), tenancy.ErrPermissionDenied},
 		{"a namespace that is not there", tenancy.FullAccess(), elsewhere, tenancy.ErrNamespaceNotFound},
 	} {
