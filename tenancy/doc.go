@@ -14,5 +14,10 @@ type NamespaceID uint64
 // SystemNamespace is the namespace in which the platform keeps its own state.
 const SystemNamespace NamespaceID = 1
 
+// LedgerNamespace is the namespace, on the system shard too, in which the platform
+// keeps what it counts: usage, and when credentials were used last. No node watches
+// it.
+const LedgerNamespace NamespaceID = 2
+
 // SystemTenant is the tenant of the system namespace. No credential belongs to it.
 const SystemTenant TenantID = "flotilla-system"

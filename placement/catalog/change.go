@@ -95,7 +95,12 @@ func (c *Catalog) commit(ctx context.Context, t *change) error {
 
 // propose applies a command to the system namespace.
 func (c *Catalog) propose(ctx context.Context, command *internalv1.Command) (proto.Message, error) {
-	command.NamespaceId, command.Epoch = uint64(tenancy.SystemNamespace), systemEpoch
+	return c.proposeIn(ctx, tenancy.SystemNamespace, command)
+}
+
+// proposeIn applies a command to a namespace of the platform.
+func (c *Catalog) proposeIn(ctx context.Context, ns tenancy.NamespaceID, command *internalv1.Command) (proto.Message, error) {
+	command.NamespaceId, command.Epoch = uint64(ns), systemEpoch
 	response, err := c.host.Propose(ctx, shards.SystemShard, tenancy.SystemTenant, command)
 	if err != nil {
 		return nil, fmt.Errorf("change the catalog: %w", err)

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -43,21 +44,32 @@ type span struct {
 	limit  uint64 // at most so many; 0 is all
 	// revision is the one to read at; 0 is the newest.
 	revision uint64
+	// before is where the span ends, if it is before the end of the prefix.
+	before string
+	// newestFirst is the other order, of names before `before`.
+	newestFirst bool
+	// in is the namespace; 0 is the system namespace.
+	in tenancy.NamespaceID
 }
 
 // list visits the records of a span in the order of their keys, all as of one
 // revision, and returns whether there are more.
 func (c *Catalog) list(ctx context.Context, s span, visit func(name string, kv *flotillav1.KeyValue) error) (more bool, err error) {
-	request := &flotillav1.RangeRequest{Keys: &flotillav1.KeyRange{Prefix: []byte(s.prefix)}, Revision: s.revision}
+	request := &flotillav1.RangeRequest{
+		Keys: &flotillav1.KeyRange{Prefix: []byte(s.prefix)}, Revision: s.revision, Descending: s.newestFirst,
+	}
 	if s.after != "" {
 		request.Keys.Start = []byte(s.prefix + s.after + "\x00")
+	}
+	if s.before != "" {
+		request.Keys.End = []byte(s.prefix + s.before)
 	}
 	for visited := uint64(0); ; {
 		request.Limit = pageMax
 		if s.limit != 0 {
 			request.Limit = min(pageMax, s.limit-visited)
 		}
-		page, err := query[*flotillav1.RangeResponse](ctx, c, request)
+		page, err := queryIn[*flotillav1.RangeResponse](ctx, c, cmp.Or(s.in, tenancy.SystemNamespace), request)
 		if err != nil {
 			return false, fmt.Errorf("list %s of the catalog: %w", kindOf(s.prefix), err)
 		}
@@ -70,14 +82,24 @@ func (c *Catalog) list(ctx context.Context, s span, visit func(name string, kv *
 		if !page.GetMore() || visited == s.limit {
 			return page.GetMore(), nil
 		}
-		request.Revision, request.Keys.Start = page.GetReadRevision(), page.GetNextKey()
+		request.Revision = page.GetReadRevision()
+		if s.newestFirst {
+			request.Keys.End = page.GetNextKey()
+		} else {
+			request.Keys.Start = page.GetNextKey()
+		}
 	}
 }
 
 // query reads the system namespace, current as of the call.
 func query[A proto.Message](ctx context.Context, c *Catalog, request proto.Message) (A, error) {
+	return queryIn[A](ctx, c, tenancy.SystemNamespace, request)
+}
+
+// queryIn reads a namespace of the platform, current as of the call.
+func queryIn[A proto.Message](ctx context.Context, c *Catalog, ns tenancy.NamespaceID, request proto.Message) (A, error) {
 	var none A
-	response, err := c.host.Query(ctx, shards.SystemShard, tenancy.SystemNamespace, shards.Linearizable, request)
+	response, err := c.host.Query(ctx, shards.SystemShard, ns, shards.Linearizable, request)
 	if err != nil {
 		return none, err
 	}
