@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flotillakv/flotilla/gateway"
+	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	"github.com/flotillakv/flotilla/placement/catalog/catalogtest"
@@ -52,7 +53,8 @@ func serve(t *testing.T, cfg gateway.Config) *served {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	s.url = "http://" + listener.Addr().String()
-	s.server = gateway.New(cfg, route.NewKV(route.NewRouter(route.RouterConfig{Local: host}), s.catalog), s.catalog, s.metrics, log)
+	s.server = gateway.New(cfg, route.NewKV(route.NewRouter(route.RouterConfig{Local: host}), s.catalog),
+		s.catalog, intercept.NewAuthenticator(s.catalog, nil, time.Now), s.metrics, log)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := s.server.Serve(listener); err != nil {
@@ -77,6 +79,13 @@ func (s *served) newKey() string {
 	_, err = s.catalog.CreateAPIKey(s.t.Context(), catalog.APIKey{ID: key.ID(), Tenant: "tenant", SecretHash: hash[:]})
 	require.NoError(s.t, err)
 	return text
+}
+
+// limit gives the tenant limits of its own.
+func (s *served) limit(own *flotillav1.Limits) {
+	s.t.Helper()
+	_, err := s.catalog.SetTenantLimits(s.t.Context(), "tenant", catalog.TenantLimits{Own: own})
+	require.NoError(s.t, err)
 }
 
 // metric is the value of a gauge without labels.

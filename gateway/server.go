@@ -21,13 +21,13 @@ import (
 	"github.com/flotillakv/flotilla/placement/catalog"
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
 	"github.com/flotillakv/flotilla/shards"
-	"github.com/flotillakv/flotilla/tenancy"
 )
 
 // Config is how the gateway serves. Zero fields take the defaults.
 type Config struct {
-	// Limits are those of every tenant.
-	Limits tenancy.Limits
+	// RequestBytesMax is the largest message that is read, in bytes; a tenant may
+	// have a smaller one of its own. Default 4 MiB.
+	RequestBytesMax int
 	// TLS encrypts the port if it is set.
 	TLS *tls.Config
 	// HeaderTimeout is how long a caller may take to send a request's headers.
@@ -56,15 +56,16 @@ type Server struct {
 }
 
 // New makes the API's server.
-func New(cfg Config, kv *route.KV, cat *catalog.Catalog, reg prometheus.Registerer, log *slog.Logger) *Server {
-	cfg.Limits = cfg.Limits.WithDefaults()
+func New(
+	cfg Config, kv *route.KV, cat *catalog.Catalog, authenticator *intercept.Authenticator, reg prometheus.Registerer, log *slog.Logger,
+) *Server {
+	cfg.RequestBytesMax = cmp.Or(cfg.RequestBytesMax, 4<<20)
 	cfg.StallMax = cmp.Or(cfg.StallMax, 30*time.Second)
 	s := &Server{log: log, stopping: make(chan struct{})}
-	authenticator := intercept.NewAuthenticator(cat, cfg.Limits)
 	metrics := intercept.NewMetrics(reg)
 	options := connect.WithHandlerOptions(
 		intercept.Chain(intercept.Config{Authenticator: authenticator, Metrics: metrics, Log: log}),
-		connect.WithReadMaxBytes(cfg.Limits.RequestBytesMax),
+		connect.WithReadMaxBytes(cfg.RequestBytesMax),
 		// Most messages are small, and on a busy stream compressing costs more
 		// than it saves: answers are compressed only from this size on.
 		connect.WithCompressMinBytes(16<<10),

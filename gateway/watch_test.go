@@ -14,7 +14,6 @@ import (
 	"github.com/flotillakv/flotilla/gateway"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
-	"github.com/flotillakv/flotilla/tenancy"
 )
 
 // watching is a stream of watches as a client sees it.
@@ -143,7 +142,8 @@ func TestAStreamWithoutWatchesEndsWithItsRequests(t *testing.T) {
 // watches.
 func TestBadWatchRequests(t *testing.T) {
 	t.Parallel()
-	s := serve(t, gateway.Config{Limits: tenancy.Limits{WatchesMax: 2}})
+	s := serve(t, gateway.Config{})
+	s.limit(&flotillav1.Limits{WatchesMax: 2})
 	w := s.watch(s.key)
 	first := onKey("a")
 	first.WatchId = 5

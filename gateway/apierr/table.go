@@ -277,7 +277,7 @@ var table = []row{
 		match: matchAs(func(*tenancy.InvalidPermissionError) facts {
 			return facts{metadata: map[string]string{"field": "permissions"}}
 		}),
-		code:  connect.CodeInvalidArgument, status: http.StatusBadRequest,
+		code: connect.CodeInvalidArgument, status: http.StatusBadRequest,
 		reason: flotillav1.Reason_REASON_INVALID_FIELD,
 	},
 	{

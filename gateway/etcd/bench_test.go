@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/flotillakv/flotilla/gateway/etcd"
+	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
@@ -55,6 +57,10 @@ func (*stubEngine) Forget(tenancy.TenantID, string) {}
 
 func (e *stubEngine) APIKey(context.Context, string) (*catalog.APIKey, error) { return &e.key, nil }
 
+func (*stubEngine) Tenant(context.Context, tenancy.TenantID) (*catalog.Tenant, error) {
+	return &catalog.Tenant{ID: "tenant", State: catalog.TenantActive, Limits: tenancy.Limits{}.WithDefaults()}, nil
+}
+
 func (*stubEngine) Term(shards.ShardID) uint64 { return 1 }
 
 func (*stubEngine) ShardStatus(shards.ShardID) (shards.ReplicaStatus, bool) {
@@ -84,8 +90,9 @@ func BenchmarkPut(b *testing.B) {
 	key, token, err := auth.GenerateAPIKey(rand.Reader)
 	require.NoError(b, err)
 	hash := key.Hash()
-	engine := &stubEngine{catalog.APIKey{ID: key.ID(), Tenant: "tenant", SecretHash: hash[:]}}
-	port := etcd.New(etcd.Config{TempDir: b.TempDir()}, route.NewKV(route.NewRouter(route.RouterConfig{Local: engine}), engine), engine, engine,
+	engine := &stubEngine{catalog.APIKey{ID: key.ID(), Tenant: "tenant", SecretHash: hash[:], Permissions: tenancy.FullAccess()}}
+	port := etcd.New(etcd.Config{TempDir: b.TempDir()}, route.NewKV(route.NewRouter(route.RouterConfig{Local: engine}), engine), engine,
+		intercept.NewAuthenticator(engine, nil, time.Now),
 		prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	defer func() { port.Stop(context.WithoutCancel(b.Context())) }()
 	bare := grpc.NewServer()

@@ -50,7 +50,6 @@ type door struct {
 	auth      *intercept.Authenticator
 	kv        *route.KV
 	anonymous *Anonymous
-	limits    tenancy.Limits
 	answers   *budget
 }
 
@@ -97,9 +96,8 @@ func (d *door) identify(ctx context.Context) (*tenancy.Principal, string, error)
 		if permissions == nil {
 			permissions = tenancy.FullAccess()
 		}
-		return &tenancy.Principal{
-			Tenant: d.anonymous.Tenant, Permissions: permissions, Limits: d.limits,
-		}, d.anonymous.Namespace, nil
+		principal, err := d.auth.Anonymous(ctx, d.anonymous.Tenant, permissions)
+		return principal, d.anonymous.Namespace, err
 	}
 	return nil, "", rpctypes.ErrGRPCUserEmpty
 }
@@ -119,15 +117,6 @@ func (d *door) vouched(ctx context.Context, name string) (*tenancy.Principal, st
 		return nil, "", rpctypes.ErrGRPCAuthFailed
 	}
 	return principal, u.namespace, nil
-}
-
-// stillValid returns tenancy.ErrUnauthenticated once the credential of a
-// stream's caller was revoked.
-func (d *door) stillValid(ctx context.Context, c *caller) error {
-	if c.principal.KeyID == "" {
-		return nil // nobody on this machine
-	}
-	return d.auth.StillValid(ctx)
 }
 
 // tokenOf is the caller's token, which etcd's clients send as "token", and

@@ -134,7 +134,7 @@ func (s *leaseServer) LeaseKeepAlive(stream grpc.BidiStreamingServer[pb.LeaseKee
 				}
 				return nil
 			}
-			if err := s.door.stillValid(ctx, c); err != nil {
+			if err := s.door.auth.StillValid(ctx); err != nil {
 				return err
 			}
 			if err := s.renew(ctx, c, waitingIDs(id, requests), stream.Send); err != nil {

@@ -145,7 +145,7 @@ func (q queues) follow(ctx context.Context, create *flotillav1.WatchCreate, visi
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	watches := q.Server.kv.NewWatches(ctx, watch.StreamConfig{
-		StillValid: func(ctx context.Context) error { return q.door.stillValid(ctx, c) },
+		StillValid: q.door.auth.StillValid,
 	})
 	defer watches.Close()
 	create.Namespace = c.namespace

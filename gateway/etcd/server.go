@@ -21,7 +21,6 @@ import (
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/gateway/route"
-	"github.com/flotillakv/flotilla/tenancy"
 )
 
 // Config is how the etcd v3 API is served. Zero fields take the defaults.
@@ -32,8 +31,6 @@ type Config struct {
 	Members func() []Member
 	// TempDir is where snapshots are made ready to be sent.
 	TempDir string
-	// Limits are those of every tenant.
-	Limits tenancy.Limits
 	// MaxRequestBytes bounds a write, as in etcd. Default 1.5 MiB.
 	MaxRequestBytes int
 	// ProgressInterval is how often an idle watch that asks for it is told the
@@ -62,7 +59,6 @@ type Config struct {
 
 // withDefaults fills the zero fields.
 func (c Config) withDefaults() Config {
-	c.Limits = c.Limits.WithDefaults()
 	if c.Members == nil {
 		c.Members = func() []Member { return nil }
 	}
@@ -106,14 +102,14 @@ type Server struct {
 	stopping chan struct{}
 }
 
-// New makes the server. Keys find the records of API keys.
-func New(cfg Config, kv *route.KV, node Node, keys intercept.Keys, reg prometheus.Registerer, log *slog.Logger) *Server {
+// New makes the server.
+func New(cfg Config, kv *route.KV, node Node, authenticator *intercept.Authenticator, reg prometheus.Registerer, log *slog.Logger) *Server {
 	cfg = cfg.withDefaults()
 	s := &Server{
 		cfg: cfg, kv: kv, node: node, log: log, identity: newIdentity(cfg.ClusterID, cfg.NodeID),
 		door: &door{
-			auth: intercept.NewAuthenticator(keys, cfg.Limits), kv: kv,
-			anonymous: cfg.Anonymous, limits: cfg.Limits, answers: newBudget(cfg.TenantAnswerBytesMax),
+			auth: authenticator, kv: kv,
+			anonymous: cfg.Anonymous, answers: newBudget(cfg.TenantAnswerBytesMax),
 		},
 		metrics: newMetrics(reg), stopping: make(chan struct{}),
 		snapshots: newSnapshots(),

@@ -18,7 +18,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/flotillakv/flotilla/gateway/etcd"
-	"github.com/flotillakv/flotilla/tenancy"
+	"github.com/flotillakv/flotilla/placement/catalog"
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 )
 
 // TestSnapshotHasTheLeasesOfItsKeys takes snapshots, each in many pages, while
@@ -26,9 +27,11 @@ import (
 // ever in what is restored.
 func TestSnapshotHasTheLeasesOfItsKeys(t *testing.T) {
 	t.Parallel()
-	s := serve(t, etcd.Config{Limits: tenancy.Limits{RangeKeysMax: 4}})
+	s := serve(t, etcd.Config{})
 	conn := dial(t, s.address)
 	ctx, stop := context.WithCancel(as(t.Context(), s.newTenant("tenant")))
+	_, err := s.catalog.SetTenantLimits(t.Context(), "tenant", catalog.TenantLimits{Own: &flotillav1.Limits{RangeKeysMax: 4}})
+	require.NoError(t, err)
 	fill(ctx, t, conn, 200, 1)
 	var churning sync.WaitGroup
 	for i := range 4 {

@@ -44,7 +44,7 @@ func (s *watchServer) Watch(stream watchServerStream) error {
 	w := &watchStream{Server: s.Server, grpc: stream, caller: c, sends: newGuard(s.cfg.StallMax)}
 	w.watches = s.kv.NewWatches(ctx, watch.StreamConfig{
 		ProgressInterval: s.cfg.ProgressInterval, FromZero: true,
-		StillValid: func(ctx context.Context) error { return s.door.stillValid(ctx, c) },
+		StillValid: s.door.auth.StillValid,
 	})
 	// Both end with the stream. An answer that is stuck is let go when this
 	// function returns, which is why it does not wait for them.

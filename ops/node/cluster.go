@@ -163,7 +163,7 @@ func (n *Node) missingShards(ctx context.Context) (int, error) {
 // startPlacement runs what keeps the catalog and the cluster true.
 func (n *Node) startPlacement(ctx context.Context) (func() error, error) {
 	id := n.dir.Identity().NodeID
-	parts := []func(context.Context) error{n.catalog.Run, n.saveDirectory}
+	parts := []func(context.Context) error{n.catalog.Run, n.saveDirectory, n.keyUses.Run}
 	if n.host != nil {
 		parts = append(parts, placement.NewAgent(id, n.host, n.catalog, n.directory, n.cfg.Log).Run)
 	}

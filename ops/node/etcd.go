@@ -14,14 +14,13 @@ import (
 func (n *Node) serveEtcd(ctx context.Context) (func() error, error) {
 	cfg := n.cfg.Etcd
 	cfg.TLS = n.tls.etcd
-	cfg.Limits = n.cfg.Gateway.Limits
 	cfg.ClusterID, cfg.NodeID = n.dir.Identity().ClusterID, n.dir.Identity().NodeID
 	cfg.Members, cfg.TempDir = n.etcdMembers, n.dir.Path()
 	var replicas etcd.Node = noReplicas{}
 	if n.host != nil {
 		replicas = n.host
 	}
-	server := etcd.New(cfg, n.kv, replicas, n.catalog, n.metrics, n.cfg.Log)
+	server := etcd.New(cfg, n.kv, replicas, n.authenticator, n.metrics, n.cfg.Log)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := server.Serve(n.ports.etcd); err != nil {

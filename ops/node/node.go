@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/flotillakv/flotilla/gateway"
+	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/ops/datadir"
 	"github.com/flotillakv/flotilla/placement"
@@ -54,8 +55,11 @@ type Node struct {
 	skews      skews
 	tls        tlsConfigs
 	kv         *route.KV
-	server     *gateway.Server
-	started    time.Time
+	// authenticator finds out who makes a request, on both ports of tenants.
+	authenticator *intercept.Authenticator
+	keyUses       *intercept.KeyUses
+	server        *gateway.Server
+	started       time.Time
 	// registered is closed once the catalog knows this process as the node.
 	registered chan struct{}
 	// serving is whether all parts run: before and after, the operators' port
@@ -210,7 +214,7 @@ func (n *Node) serveOps(context.Context) (func() error, error) {
 func (n *Node) serve(ctx context.Context) (func() error, error) {
 	cfg := n.cfg.Gateway
 	cfg.TLS = n.tls.api
-	n.server = gateway.New(cfg, n.kv, n.catalog, n.metrics, n.cfg.Log)
+	n.server = gateway.New(cfg, n.kv, n.catalog, n.authenticator, n.metrics, n.cfg.Log)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := n.server.Serve(n.ports.api); err != nil {

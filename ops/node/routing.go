@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 
+	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/gateway/peer"
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/ops/version"
@@ -36,6 +37,8 @@ func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 		return nil, err
 	}
 	n.kv = route.NewKV(n.router, n.catalog)
+	n.keyUses = intercept.NewKeyUses(n.catalog, fault.Now, n.cfg.Log)
+	n.authenticator = intercept.NewAuthenticator(n.catalog, n.keyUses, fault.Now)
 	return stop, nil
 }
 

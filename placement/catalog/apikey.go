@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
@@ -14,24 +16,82 @@ import (
 // apiKeysMax bounds the API keys of a tenant.
 const apiKeysMax = 1000
 
-// APIKey is an API key's record. The secret itself is nowhere.
+// APIKey is an API key's record. The secret itself is nowhere. It is shared, and not
+// to be changed.
 type APIKey struct {
 	ID          string
 	Tenant      tenancy.TenantID
 	SecretHash  []byte
 	Description string
 	CreateTime  time.Time
+	// Expire is when it ends; zero if it does not.
+	Expire time.Time
+	// Permissions are what it allows; none is everything.
+	Permissions tenancy.Permissions
+	// ReplacedBy is the key that has taken its place.
+	ReplacedBy string
+}
+
+// administrates tells whether the key lets somebody make other keys, now and as long
+// as nobody ends it.
+func (k *APIKey) administrates() bool {
+	return k.Expire.IsZero() && k.Permissions.Allow(tenancy.ActionAdmin, "", tenancy.AllKeys())
+}
+
+func apiKeyOf(id string, r *internalv1.APIKeyRecord) (*APIKey, error) {
+	permissions, err := tenancy.ParsePermissions(r.GetPermissions())
+	if err != nil {
+		return nil, err // of a newer version
+	}
+	return &APIKey{
+		ID: id, Tenant: tenancy.TenantID(r.GetTenant()), SecretHash: r.GetSecretHash(),
+		Description: r.GetDescription(), CreateTime: timeOf(r.GetCreateTimeMs()), Expire: timeOf(r.GetExpireTimeMs()),
+		Permissions: permissions, ReplacedBy: r.GetReplacedBy(),
+	}, nil
+}
+
+// timeOf is a time of a record; 0 is none.
+func timeOf(ms uint64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(ms))
+}
+
+// putAPIKey adds a key that must not exist to a change.
+func putAPIKey(t *change, key *APIKey) {
+	record := &internalv1.APIKeyRecord{
+		Tenant: string(key.Tenant), SecretHash: key.SecretHash,
+		Description: key.Description, CreateTimeMs: uint64(key.CreateTime.UnixMilli()),
+	}
+	if !key.Expire.IsZero() {
+		record.ExpireTimeMs = uint64(key.Expire.UnixMilli())
+	}
+	if len(key.Permissions) > 0 {
+		record.Permissions = key.Permissions.Proto()
+	}
+	t.expect(apiKeyKey(key.ID), 0)
+	t.put(apiKeyKey(key.ID), record)
+	t.put(tenantAPIKeyKey(key.Tenant, key.ID), nil)
 }
 
 // CreateAPIKey stores a new key. It returns tenancy.ErrTenantNotFound,
 // *tenancy.AlreadyExistsError or *tenancy.QuotaError.
 func (c *Catalog) CreateAPIKey(ctx context.Context, key APIKey) (APIKey, error) {
 	key.CreateTime = c.now()
-	err := retryConflicts(ctx, func() error { return c.createAPIKey(ctx, key) })
+	err := retryConflicts(ctx, func() error {
+		var t change
+		if err := c.addAPIKey(ctx, &t, &key); err != nil {
+			return err
+		}
+		c.audit(ctx, &t, key.Tenant, key.ID, "API key created: "+describeKey(&key))
+		return c.commit(ctx, &t)
+	})
 	return key, err
 }
 
-func (c *Catalog) createAPIKey(ctx context.Context, key APIKey) error {
+// addAPIKey adds a key to a change, with its tenant's record.
+func (c *Catalog) addAPIKey(ctx context.Context, t *change, key *APIKey) error {
 	owner, err := read(ctx, c, tenantKey(key.Tenant), &internalv1.TenantRecord{})
 	if err != nil {
 		return err
@@ -53,21 +113,33 @@ func (c *Catalog) createAPIKey(ctx context.Context, key APIKey) error {
 	if len(ids) >= apiKeysMax {
 		return &tenancy.QuotaError{Limit: "API keys", Value: apiKeysMax}
 	}
-	var t change
-	t.expect(apiKeyKey(key.ID), 0)
 	// Rewriting the tenant's record makes concurrent changes of its keys
 	// conflict, so that the bound and the last key hold.
+	owner.message.ApiKeys = uint64(len(ids)) + 1
 	t.replace(tenantKey(key.Tenant), owner.revision, owner.message)
-	t.put(apiKeyKey(key.ID), &internalv1.APIKeyRecord{
-		Tenant: string(key.Tenant), SecretHash: key.SecretHash,
-		Description: key.Description, CreateTimeMs: uint64(key.CreateTime.UnixMilli()),
-	})
-	t.put(tenantAPIKeyKey(key.Tenant, key.ID), nil)
-	return c.commit(ctx, &t)
+	putAPIKey(t, key)
+	return nil
+}
+
+// describeKey is what the audit log tells of a key.
+func describeKey(key *APIKey) string {
+	allowed := make([]string, len(key.Permissions))
+	for i, p := range key.Permissions {
+		allowed[i] = fmt.Sprintf("%s in %q under %q", p.Actions, p.Namespace, p.Prefix)
+	}
+	if len(allowed) == 0 {
+		allowed = []string{"everything"}
+	}
+	text := "allows " + strings.Join(allowed, ", ")
+	if !key.Expire.IsZero() {
+		text += ", ends " + key.Expire.UTC().Format(time.RFC3339)
+	}
+	return text
 }
 
 // APIKey finds a key by its id, mostly without leaving memory. It returns
-// tenancy.ErrUnauthenticated if there is none, or it was revoked.
+// tenancy.ErrUnauthenticated if there is none, or it was revoked. Whether it has
+// expired is the caller's question.
 func (c *Catalog) APIKey(ctx context.Context, id string) (*APIKey, error) {
 	key := apiKeyKey(id)
 	value, err := c.lookUp(ctx, key, func(ctx context.Context) (any, error) {
@@ -75,10 +147,7 @@ func (c *Catalog) APIKey(ctx context.Context, id string) (*APIKey, error) {
 		if err != nil || !r.exists() {
 			return nil, err
 		}
-		return &APIKey{
-			ID: id, Tenant: tenancy.TenantID(r.message.GetTenant()), SecretHash: r.message.GetSecretHash(),
-			Description: r.message.GetDescription(), CreateTime: time.UnixMilli(int64(r.message.GetCreateTimeMs())),
-		}, nil
+		return apiKeyOf(id, r.message)
 	})
 	if err != nil {
 		return nil, err
@@ -118,41 +187,117 @@ func (c *Catalog) apiKeyIDs(ctx context.Context, tenant tenancy.TenantID) (ids [
 	return ids, err
 }
 
-// ErrLastAPIKey refuses to revoke a tenant's last key: nobody could make
-// another.
-var ErrLastAPIKey = errors.New("it is the tenant's last API key")
+// ErrLastAPIKey refuses to end a tenant's last key that may make others and does not
+// expire.
+var ErrLastAPIKey = errors.New("it is the tenant's last API key that may administrate it and does not expire")
 
 // ErrAPIKeyNotFound says that the tenant has no key of this id.
 var ErrAPIKeyNotFound = errors.New("the tenant has no API key of this id")
 
-// RevokeAPIKey ends a key.
+// RevokeAPIKey ends a key. It returns ErrAPIKeyNotFound or ErrLastAPIKey.
 func (c *Catalog) RevokeAPIKey(ctx context.Context, tenant tenancy.TenantID, id string) error {
 	return retryConflicts(ctx, func() error { return c.revokeAPIKey(ctx, tenant, id) })
 }
 
 func (c *Catalog) revokeAPIKey(ctx context.Context, tenant tenancy.TenantID, id string) error {
-	owner, err := read(ctx, c, tenantKey(tenant), &internalv1.TenantRecord{})
+	owned, err := c.ownedKey(ctx, tenant, id)
 	if err != nil {
 		return err
 	}
-	r, err := read(ctx, c, apiKeyKey(id), &internalv1.APIKeyRecord{})
+	others, err := c.othersAdministrate(ctx, owned.key)
 	if err != nil {
 		return err
 	}
-	if !r.exists() || r.message.GetTenant() != string(tenant) {
-		return fmt.Errorf("revoke an API key: %w", ErrAPIKeyNotFound)
-	}
-	ids, err := c.apiKeyIDs(ctx, tenant)
-	if err != nil {
-		return err
-	}
-	if len(ids) <= 1 {
+	if owned.key.administrates() && !others {
 		return fmt.Errorf("revoke an API key: %w", ErrLastAPIKey)
 	}
 	var t change
-	t.replace(tenantKey(tenant), owner.revision, owner.message)
-	t.expect(apiKeyKey(id), r.revision)
+	owned.owner.message.ApiKeys = max(owned.owner.message.GetApiKeys(), 1) - 1
+	t.replace(tenantKey(tenant), owned.owner.revision, owned.owner.message)
+	t.expect(apiKeyKey(id), owned.revision)
 	t.remove(apiKeyKey(id))
 	t.remove(tenantAPIKeyKey(tenant, id))
+	c.audit(ctx, &t, tenant, id, "API key revoked")
 	return c.commit(ctx, &t)
+}
+
+// ownedKey is a key and its tenant as they are.
+type ownedKey struct {
+	owner    record[*internalv1.TenantRecord]
+	key      *APIKey
+	message  *internalv1.APIKeyRecord
+	revision uint64 // of the key
+}
+
+func (c *Catalog) ownedKey(ctx context.Context, tenant tenancy.TenantID, id string) (*ownedKey, error) {
+	owner, err := read(ctx, c, tenantKey(tenant), &internalv1.TenantRecord{})
+	if err != nil {
+		return nil, err
+	}
+	r, err := read(ctx, c, apiKeyKey(id), &internalv1.APIKeyRecord{})
+	if err != nil {
+		return nil, err
+	}
+	if !r.exists() || r.message.GetTenant() != string(tenant) {
+		return nil, fmt.Errorf("find an API key: %w", ErrAPIKeyNotFound)
+	}
+	key, err := apiKeyOf(id, r.message)
+	return &ownedKey{owner: owner, key: key, message: r.message, revision: r.revision}, err
+}
+
+// othersAdministrate tells whether the tenant has another key that lets somebody
+// make keys and does not expire.
+func (c *Catalog) othersAdministrate(ctx context.Context, key *APIKey) (bool, error) {
+	list, err := c.ListAPIKeys(ctx, key.Tenant)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(list, func(other *APIKey) bool { return other.ID != key.ID && other.administrates() }), nil
+}
+
+// RotateAPIKey makes a key that allows the same as another, which ends after the
+// overlap. Of the new one the id, the hash and the expiry are given; it and the one
+// that it replaces are returned. Errors are those of CreateAPIKey, ErrAPIKeyNotFound,
+// ErrLastAPIKey if nobody could administrate the tenant for good any more, and a
+// *tenancy.WrongStateError if the key was replaced already.
+func (c *Catalog) RotateAPIKey(ctx context.Context, id string, next APIKey, overlap time.Duration) (made, replaced APIKey, err error) {
+	now := c.now()
+	err = retryConflicts(ctx, func() error {
+		owned, err := c.ownedKey(ctx, next.Tenant, id)
+		if err != nil {
+			return err
+		}
+		if owned.key.ReplacedBy != "" {
+			return &tenancy.WrongStateError{What: fmt.Sprintf("the API key %q", id), State: "replaced by " + owned.key.ReplacedBy}
+		}
+		next.CreateTime, next.Description, next.Permissions = now, owned.key.Description, owned.key.Permissions
+		if owned.key.administrates() && !next.administrates() {
+			others, err := c.othersAdministrate(ctx, owned.key)
+			if err != nil {
+				return err
+			}
+			if !others {
+				return fmt.Errorf("rotate an API key: %w", ErrLastAPIKey)
+			}
+		}
+		var t change
+		if err := c.addAPIKey(ctx, &t, &next); err != nil {
+			return err
+		}
+		if end := now.Add(overlap); owned.key.Expire.IsZero() || end.Before(owned.key.Expire) {
+			owned.message.ExpireTimeMs = uint64(end.UnixMilli())
+		}
+		owned.message.ReplacedBy = next.ID
+		t.replace(apiKeyKey(id), owned.revision, owned.message)
+		c.audit(ctx, &t, next.Tenant, id, "API key replaced by "+next.ID+", ends "+timeOf(owned.message.GetExpireTimeMs()).UTC().Format(time.RFC3339))
+		if err := c.commit(ctx, &t); err != nil {
+			return err
+		}
+		old, err := apiKeyOf(id, owned.message)
+		if err == nil {
+			made, replaced = next, *old
+		}
+		return err
+	})
+	return made, replaced, err
 }

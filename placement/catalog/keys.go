@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/tenancy"
@@ -15,6 +16,12 @@ const (
 	livePrefix       = "live/"
 	placementsPrefix = "placements/"
 	shardsPrefix     = "shards/"
+	tenantsPrefix    = "tenants/"
+	operatorsKey     = "operators" // rewritten with each change of them
+	operatorsPrefix  = "operators/"
+	auditPrefix      = "audit/"
+	purgesPrefix     = "purges/"
+	duePrefix        = "due/"
 )
 
 func nodeKey(id string) string { return nodesPrefix + id }
@@ -34,7 +41,23 @@ func parseShard(name string) (shards.ShardID, error) {
 	return shards.ShardID(id), nil
 }
 
-func tenantKey(id tenancy.TenantID) string { return "tenants/" + string(id) }
+func tenantKey(id tenancy.TenantID) string { return tenantsPrefix + string(id) }
+
+func issuersPrefix(tenant tenancy.TenantID) string { return "issuers/" + string(tenant) + "/" }
+
+func operatorKey(name string) string { return operatorsPrefix + name }
+
+// auditKey orders entries by time; chance tells those of one millisecond apart.
+func auditKey(at time.Time, chance string) string {
+	return fmt.Sprintf("%s%016x-%s", auditPrefix, at.UnixMilli(), chance)
+}
+
+func purgeKey(ns tenancy.NamespaceID) string { return fmt.Sprintf("%s%d", purgesPrefix, ns) }
+
+// dueKey orders tenants by when their data is to be removed.
+func dueKey(purgeMS uint64, tenant tenancy.TenantID) string {
+	return fmt.Sprintf("%s%016x-%s", duePrefix, purgeMS, tenant)
+}
 
 func namespacePrefix(tenant tenancy.TenantID) string { return "namespaces/" + string(tenant) + "/" }
 

@@ -93,19 +93,15 @@ func (c *Catalog) placeNamespaces(ctx context.Context, tenant tenancy.TenantID, 
 	if !owner.exists() {
 		return tenancy.ErrTenantNotFound
 	}
+	if owner.message.GetState() == TenantDeleting {
+		return wrongState(tenant, owner.message)
+	}
 	if err := limits.CheckNamespaces(owner.message.GetNamespaces(), len(names)); err != nil {
 		return err
 	}
-	cluster, err := read(ctx, c, clusterKey, &internalv1.ClusterRecord{})
+	placer, err := c.newPlacer(ctx)
 	if err != nil {
 		return err
-	}
-	placed, err := c.dataShards(ctx)
-	if err != nil {
-		return err
-	}
-	if len(placed) == 0 {
-		return ErrNoShard
 	}
 	var t change
 	seen := make(map[string]bool, len(names))
@@ -118,26 +114,14 @@ func (c *Catalog) placeNamespaces(ctx context.Context, tenant tenancy.TenantID, 
 			return &tenancy.AlreadyExistsError{What: "namespace", Name: name}
 		}
 		seen[name] = true
-		shard := emptiest(placed)
-		shard.chosen = true
-		shard.message.Namespaces++
-		t.expect(namespaceKey(tenant, name), 0)
-		t.put(namespaceKey(tenant, name), &internalv1.NamespaceRecord{
-			Id: cluster.message.GetNextNamespaceId(), ShardId: uint64(shard.id), Epoch: 1,
-			CreateTimeMs: uint64(now.UnixMilli()),
-		})
-		cluster.message.NextNamespaceId++
+		if err := placer.place(&t, tenant, name, now); err != nil {
+			return err
+		}
 		owner.message.Namespaces++
+		c.audit(ctx, &t, tenant, name, "namespace created")
 	}
 	t.replace(tenantKey(tenant), owner.revision, owner.message)
-	t.replace(clusterKey, cluster.revision, cluster.message)
-	for _, s := range placed {
-		// What changes a shard's record changes the cluster's too, so those that
-		// stay as they are need not be looked at.
-		if s.chosen {
-			t.replace(shardKey(s.id), s.revision, s.message)
-		}
-	}
+	placer.finish(&t)
 	return c.commit(ctx, &t)
 }
 

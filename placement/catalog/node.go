@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
+
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+	"github.com/flotillakv/flotilla/tenancy"
 )
 
 var (
@@ -26,6 +29,44 @@ func (c *Catalog) Drain(ctx context.Context, id, boot string) error {
 // or ErrNodeRemoved.
 func (c *Catalog) Activate(ctx context.Context, id string) error {
 	return c.setNodeState(ctx, id, "", internalv1.NodeState_NODE_STATE_ACTIVE)
+}
+
+// RemoveNode takes a node out of the cluster that shows no sign of life: its replicas
+// are replaced, and it is not let in again. The node is found by its id or its name.
+// It returns ErrNodeNotFound, ErrNodeRemoved, or a *tenancy.WrongStateError if it
+// lives.
+func (c *Catalog) RemoveNode(ctx context.Context, name string) error {
+	return retryConflicts(ctx, func() error {
+		records, err := c.Records(ctx)
+		if err != nil {
+			return err
+		}
+		id, node := findNode(records, name)
+		switch {
+		case node == nil:
+			return ErrNodeNotFound
+		case node.GetState() == internalv1.NodeState_NODE_STATE_REMOVED:
+			return ErrNodeRemoved
+		case records.Live[id] != "":
+			return &tenancy.WrongStateError{What: fmt.Sprintf("the node %q", node.GetName()), State: "alive: stop it first"}
+		}
+		node.State = internalv1.NodeState_NODE_STATE_REMOVED
+		t := records.Change()
+		t.PutNode(id, node)
+		c.audit(ctx, &t.txn, "", node.GetName(), "node "+id+" removed")
+		return c.Commit(ctx, t)
+	})
+}
+
+// findNode finds a node by its id or, among those that were not removed, by its
+// name. The record is the caller's own.
+func findNode(records *Records, name string) (string, *internalv1.NodeRecord) {
+	for id, node := range records.Directory.GetNodes() {
+		if id == name || node.GetName() == name && node.GetState() != internalv1.NodeState_NODE_STATE_REMOVED {
+			return id, proto.CloneOf(node)
+		}
+	}
+	return "", nil
 }
 
 // setNodeState sets the state of a node, if it is the process boot, or any if that
