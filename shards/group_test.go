@@ -388,8 +388,14 @@ func TestUnknownCommandsAreRefusedBeforeTheyAreProposed(t *testing.T) {
 		var refused *shards.LevelError
 		require.ErrorAs(t, err, &refused)
 	}
+	bounded := putCommand(10, "a", "0")
+	bounded.KeysMax = 1
+	n.host.SetLevel(machine.LevelQuotas - 1)
+	_, err := n.host.Propose(t.Context(), dataShard, "tenant", bounded)
+	require.ErrorAs(t, err, new(*shards.LevelError), "older nodes would not heed the bound")
+	n.put(10, "a", "0")
 	n.host.SetLevel(0)
-	_, err := n.host.Propose(t.Context(), dataShard, "tenant", putCommand(10, "a", "1"))
+	_, err = n.host.Propose(t.Context(), dataShard, "tenant", putCommand(10, "a", "1"))
 	require.ErrorAs(t, err, new(*shards.LevelError))
 	n.host.SetLevel(machine.Level)
 	n.put(10, "a", "1")

@@ -39,6 +39,7 @@ var table = []row{
 	{as[*tenancy.TooLargeError], rpctypes.ErrGRPCRequestTooLarge},
 	{is(shards.ErrOutcomeUnknown), rpctypes.ErrGRPCTimeout},
 	{as[*shards.BusyError], rpctypes.ErrGRPCRequestTooManyRequests},
+	{storesTooMuch, rpctypes.ErrGRPCNoSpace},
 	{as[*tenancy.QuotaError], rpctypes.ErrGRPCRequestTooManyRequests},
 	{as[*shards.NotLeaderError], rpctypes.ErrGRPCNoLeader},
 	{as[*shards.UnreachableError], rpctypes.ErrGRPCNoLeader},
@@ -71,6 +72,12 @@ func as[E error](err error) bool {
 func tooManyOperations(err error) bool {
 	e, ok := errors.AsType[*mvcc.TooLargeError](err)
 	return ok && (e.Limit == "txn_operations_max" || e.Limit == "txn_operations_total_max")
+}
+
+// storesTooMuch tells quotas of what is stored from those that waiting helps with.
+func storesTooMuch(err error) bool {
+	e, ok := errors.AsType[*tenancy.QuotaError](err)
+	return ok && (e.Limit == "stored_bytes_max" || e.Limit == "keys_max")
 }
 
 // toStatus returns err as etcd's clients are told. fault says that it is the

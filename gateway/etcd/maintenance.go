@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"hash/crc32"
 
@@ -25,8 +26,9 @@ type maintenanceServer struct {
 // storageVersion is the version of etcd whose files snapshots are.
 const storageVersion = "3.7.0"
 
-// quotaBytes is what Status tells as the quota: etcd's own default.
-const quotaBytes = 2 << 30
+// quotaBytesDefault is what Status tells as the quota of a namespace without one:
+// etcd's own default.
+const quotaBytesDefault = 2 << 30
 
 // Status implements Maintenance. Sizes are those of the namespace's keys and
 // newest values.
@@ -39,8 +41,9 @@ func (s *maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*p
 	replica, here := s.node.ShardStatus(c.place.Shard)
 	response := &pb.StatusResponse{
 		Header: s.header(c, uint64(state.Revision)), Version: version.Version, StorageVersion: storageVersion,
-		DbSize: int64(state.LiveBytes), DbSizeInUse: int64(state.LiveBytes), DbSizeQuota: quotaBytes,
-		RaftIndex: replica.Applied, RaftAppliedIndex: replica.Applied, RaftTerm: replica.Term,
+		DbSize: int64(state.LiveBytes), DbSizeInUse: int64(state.LiveBytes),
+		DbSizeQuota: int64(cmp.Or(c.principal.Limits.StoredBytesMax, quotaBytesDefault)),
+		RaftIndex:   replica.Applied, RaftAppliedIndex: replica.Applied, RaftTerm: replica.Term,
 		DowngradeInfo: &pb.DowngradeInfo{},
 	}
 	switch {
@@ -51,16 +54,19 @@ func (s *maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*p
 	default:
 		response.Errors = append(response.Errors, "etcdserver: no leader")
 	}
-	for _, alarm := range s.alarms() {
+	for _, alarm := range s.alarms(c, state) {
 		response.Errors = append(response.Errors, alarm.String())
 	}
 	return response, nil
 }
 
-// alarms are those that are on: NOSPACE while writes are refused for want of
-// disk.
-func (s *maintenanceServer) alarms() []*pb.AlarmMember {
-	if !s.node.ReadOnly() {
+// alarms are those that are on for the caller: NOSPACE while writes are refused for
+// want of disk, or his namespace holds all that it may.
+func (s *maintenanceServer) alarms(c *caller, state mvcc.State) []*pb.AlarmMember {
+	limits := &c.principal.Limits
+	full := limits.StoredBytesMax > 0 && state.LiveBytes >= uint64(limits.StoredBytesMax) ||
+		limits.KeysMax > 0 && state.Keys >= uint64(limits.KeysMax)
+	if !full && !s.node.ReadOnly() {
 		return nil
 	}
 	return []*pb.AlarmMember{{MemberID: s.identity.member, Alarm: pb.AlarmType_NOSPACE}}
@@ -77,13 +83,13 @@ func (s *maintenanceServer) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.
 	response := &pb.AlarmResponse{Header: s.header(c, uint64(state.Revision))}
 	switch r.GetAction() {
 	case pb.AlarmRequest_GET:
-		for _, alarm := range s.alarms() {
+		for _, alarm := range s.alarms(c, state) {
 			if r.GetAlarm() == pb.AlarmType_NONE || r.GetAlarm() == alarm.GetAlarm() {
 				response.Alarms = append(response.Alarms, alarm)
 			}
 		}
 	case pb.AlarmRequest_ACTIVATE:
-		return nil, status.Error(codes.Unimplemented, "flotilla: alarms are not raised by clients: they tell the state of the node")
+		return nil, status.Error(codes.Unimplemented, "flotilla: alarms are not raised by clients: they tell the state of the node and of the namespace")
 	case pb.AlarmRequest_DEACTIVATE:
 	}
 	return response, nil

@@ -8,6 +8,7 @@ import (
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -49,7 +50,18 @@ func (kv *KV) admit(ctx context.Context, req Request) (admitted, error) {
 		return admitted{}, err
 	}
 	a.address()
+	if kv.router.cfg.Level() >= machine.LevelQuotas {
+		a.bound()
+	}
 	return a, nil
+}
+
+// bound puts into a command that may store something how much that may be.
+func (a *admitted) bound() {
+	switch a.command.GetOperation().(type) {
+	case *internalv1.Command_Put, *internalv1.Command_Txn:
+		a.command.KeysMax, a.command.StoredBytesMax = uint64(a.limits.KeysMax), uint64(a.limits.StoredBytesMax)
+	}
 }
 
 // address puts the route into the command, if there is one.

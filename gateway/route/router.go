@@ -10,6 +10,7 @@ import (
 
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -50,6 +51,10 @@ type RouterConfig struct {
 	// is alone.
 	Remote    Remote
 	Directory Directory
+	// Level is the cluster's feature level as this node knows it: nodes of a lower
+	// one may be among those that are asked, though not for long once it says
+	// more. Default: this version's.
+	Level func() uint32
 }
 
 // A Router brings commands, queries and watches to the shards, wherever their
@@ -72,6 +77,9 @@ type Router struct {
 func NewRouter(cfg RouterConfig) *Router {
 	if cfg.Local == nil {
 		cfg.Local = shards.None{}
+	}
+	if cfg.Level == nil {
+		cfg.Level = func() uint32 { return machine.Level }
 	}
 	return &Router{cfg: cfg}
 }
@@ -191,6 +199,9 @@ func (r *Router) mayRepeat(command *internalv1.Command, err error) bool {
 func (r *Router) triesAgain(err error) bool {
 	if r.cfg.Remote == nil && errors.Is(err, shards.ErrStopping) {
 		return false // there is nobody else
+	}
+	if refused, ok := errors.AsType[*shards.LevelError](err); ok {
+		return refused.Needs <= r.cfg.Level() // the node will know it in a moment
 	}
 	return notApplied(err)
 }

@@ -314,7 +314,7 @@ func TestRetryLaw(t *testing.T) {
 		"busy":                {putOf("r"), &shards.BusyError{}, false},
 		"full disk":           {putOf("r"), shards.ErrDiskFull, false},
 		"a refusal":           {putOf("r"), mvcc.ErrKeyExists, false},
-		"a level":             {putOf("r"), &shards.LevelError{}, false},
+		"a level":             {putOf("r"), &shards.LevelError{Needs: machine.Level + 1, Has: 1}, false},
 		"a fault of the node": {putOf("r"), errors.New("broken"), false},
 	} {
 		t.Run(name, func(t *testing.T) {

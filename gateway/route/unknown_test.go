@@ -11,6 +11,7 @@ import (
 
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -22,7 +23,7 @@ func TestUnknownOutcomeOutlivesRefusals(t *testing.T) {
 	t.Parallel()
 	for name, last := range map[string]error{
 		"busy": &shards.BusyError{Shard: 2, Queue: "shard"}, "no leader": &shards.NotLeaderError{Shard: 2},
-		"too old": &shards.LevelError{}, "full disk": shards.ErrDiskFull, "the state": mvcc.ErrKeyExists,
+		"too old": &shards.LevelError{Needs: machine.Level + 1}, "full disk": shards.ErrDiskFull, "the state": mvcc.ErrKeyExists,
 	} {
 		want := shards.ErrOutcomeUnknown
 		if mvcc.IsRefusal(last) {

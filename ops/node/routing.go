@@ -17,7 +17,7 @@ import (
 // over it.
 func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 	stop := nothing
-	cfg := route.RouterConfig{NodeID: n.dir.Identity().NodeID}
+	cfg := route.RouterConfig{NodeID: n.dir.Identity().NodeID, Level: n.directory.Level}
 	if n.host != nil {
 		cfg.Local = n.host
 	}

@@ -15,6 +15,7 @@ type scope struct {
 	batch Batch
 	id    tenancy.NamespaceID
 	ns    *namespace
+	quota mvcc.Quota
 }
 
 // mutation is a request that may carry a request id.
@@ -43,7 +44,7 @@ func mutate[R mutation, A proto.Message](
 		}
 	}
 	before := ns.state.Revision
-	response, err := apply(&scope{m: m, batch: b, id: id, ns: ns}, req)
+	response, err := apply(&scope{m: m, batch: b, id: id, ns: ns, quota: quotaOf(c)}, req)
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +87,13 @@ func deleteKeys(s *scope, req *flotillav1.DeleteRequest) (*flotillav1.DeleteResp
 func runTxn(s *scope, req *flotillav1.TxnRequest) (*flotillav1.TxnResponse, error) {
 	return mvcc.Txn(s.batch.Namespace(s.id), &s.ns.state, s, req)
 }
+
+func quotaOf(c *internalv1.Command) mvcc.Quota {
+	return mvcc.Quota{KeysMax: c.GetKeysMax(), StoredBytesMax: c.GetStoredBytesMax()}
+}
+
+// Quota implements mvcc.Hooks: what ends leases has none.
+func (s *scope) Quota() mvcc.Quota { return s.quota }
 
 // CheckFence implements mvcc.Hooks. A fence names a lock, and a lock that
 // nobody holds fences out every token.

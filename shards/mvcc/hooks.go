@@ -2,9 +2,11 @@ package mvcc
 
 import flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 
-// Hooks is what a write needs from outside of the key space: who holds which
-// lock, and which leases there are.
+// Hooks is what a write needs from outside of the key space: how much may be held,
+// who holds which lock, and which leases there are.
 type Hooks interface {
+	// Quota is how much the namespace may hold.
+	Quota() Quota
 	// CheckFence refuses with ErrFencingTokenStale when the lock is not held
 	// under the fencing token.
 	CheckFence(f *flotillav1.Fence) error

@@ -7,8 +7,8 @@ import flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 // written.
 //
 // It refuses with *InvalidError, *TooLargeError, ErrFencingTokenStale,
-// ErrLeaseNotFound, ErrKeyNotFound, ErrKeyExists or *RevisionMismatchError, in
-// this order.
+// ErrLeaseNotFound, ErrKeyNotFound, ErrKeyExists, *RevisionMismatchError or
+// *tenancy.QuotaError, in this order.
 func Put(w Writer, st *State, h Hooks, req *flotillav1.PutRequest) (*flotillav1.PutResponse, error) {
 	if err := CheckPut(req, HardLimits); err != nil {
 		return nil, err
@@ -23,6 +23,9 @@ func Put(w Writer, st *State, h Hooks, req *flotillav1.PutRequest) (*flotillav1.
 	}
 	p, err := planPut(req, prev, revision)
 	if err != nil {
+		return nil, err
+	}
+	if err := h.Quota().check(st, p.change); err != nil {
 		return nil, err
 	}
 	if err := w.PutVersion(key, revision, p.stored); err != nil {

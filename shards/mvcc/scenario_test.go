@@ -25,6 +25,7 @@ import (
 //	         [min-mod=R] [max-mod=R] [min-create=R] [max-create=R] [keys-max=N] [bytes-max=N]
 //	txn      with lines: if key=K | RANGE  [not|less|greater] value=V | version=N | create=R | mod=R | lease=N
 //	                     then, else, and below them operations; those of a txn inside are indented
+//	quota    [keys=N] [bytes=N]
 //	compact  at=R
 //	purge    [events=N]
 //	state    the counters
@@ -79,6 +80,9 @@ func (s *scenario) run(t *testing.T, d *datadriven.TestData) (string, error) {
 		require.Empty(t, rest, "lines after the transaction")
 		res, err := mvcc.Txn(s.store, &s.state, s.hooks, req)
 		return showTxn(res), err
+	case "quota":
+		s.hooks.Bounds = mvcc.Quota{KeysMax: args.number(t, "keys"), StoredBytesMax: args.number(t, "bytes")}
+		return "", nil
 	case "compact":
 		res, err := mvcc.Compact(&s.state, &flotillav1.CompactRequest{Revision: args.number(t, "at")})
 		return fmt.Sprintf("compacted at %d of %d\n", res.GetCompactRevision(), res.GetRevision()), err

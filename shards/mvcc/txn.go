@@ -14,8 +14,9 @@ import (
 // nothing consumes no revision.
 //
 // A refusal of any operation on the path that is taken refuses the whole. Besides
-// those of its operations there are *DuplicateKeyError, and *TooLargeError for
-// one that would pass the bounds of a transaction.
+// those of its operations there are *DuplicateKeyError, *TooLargeError for one that
+// would pass the bounds of a transaction, and *tenancy.QuotaError for one after all
+// of which the namespace would hold too much.
 func Txn(w Writer, st *State, h Hooks, req *flotillav1.TxnRequest) (*flotillav1.TxnResponse, error) {
 	return newTxn(w, st, h).execute(req)
 }
@@ -178,10 +179,14 @@ func (t *txn) put(req *flotillav1.PutRequest) (*flotillav1.PutResponse, error) {
 	return p.response, nil
 }
 
-// commit stores what was written. From here on, errors are failures of storage.
+// commit stores what was written, unless the namespace would hold too much then.
+// All other errors are failures of storage.
 func (t *txn) commit() error {
 	if len(t.set.writes) == 0 {
 		return nil
+	}
+	if err := t.hooks.Quota().check(t.st, t.change); err != nil {
+		return err
 	}
 	for sub, write := range t.set.writes {
 		if err := t.w.PutVersion(write.key, t.revision, write.stored); err != nil {

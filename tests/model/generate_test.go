@@ -27,6 +27,11 @@ func bytesOf(s string) []byte { return []byte(s) }
 // rarely is true about once in n times.
 func rarely(t *rapid.T, n int, label string) bool { return rapid.IntRange(1, n).Draw(t, label) == n }
 
+// anyQuota is a bound of keys, and one of bytes; 0 is none.
+func anyQuota(t *rapid.T) (keysMax, bytesMax int) {
+	return rapid.SampledFrom([]int{0, 0, 2, 4, 6}).Draw(t, "keys max"), rapid.SampledFrom([]int{0, 0, 6, 12, 30}).Draw(t, "bytes max")
+}
+
 // anyRevision is one to read at: mostly 0, else around those that there are.
 func anyRevision(t *rapid.T, newest uint64) uint64 {
 	if !rarely(t, 4, "old") {

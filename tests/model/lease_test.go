@@ -27,11 +27,12 @@ func TestLeasesAgreeWithModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := newLeasedPair(t)
 		defer p.close()
+		p.quota(t)
 		// More steps than t.Repeat makes, because a lease takes some to begin,
 		// to get keys, to be renewed and to end.
 		steps := []func(*rapid.T){
 			p.grant, p.grant, p.keepAlive, p.revoke, p.expire, p.expire, p.expire,
-			p.put, p.put, p.put, p.txn, p.delete, p.load,
+			p.put, p.put, p.put, p.txn, p.delete, p.load, p.quota,
 		}
 		for _, step := range rapid.SliceOfN(rapid.IntRange(0, len(steps)-1), 40, 80).Draw(t, "steps") {
 			if rapid.Bool().Draw(t, "time passes") {
@@ -157,7 +158,7 @@ func (p *leasedPair) put(t *rapid.T) {
 	if req.GetLease() != 0 {
 		req.Lease = anyLease(t)
 	}
-	compareCommand(t, p, req, &internalv1.Command{Operation: &internalv1.Command_Put{Put: req}}, p.model.Put)
+	compareCommand(t, p, req, p.bounded(&internalv1.Command{Operation: &internalv1.Command_Put{Put: req}}), p.model.Put)
 }
 
 func (p *leasedPair) delete(t *rapid.T) {
@@ -181,7 +182,16 @@ func (p *leasedPair) txn(t *rapid.T) {
 			Delete: &flotillav1.DeleteRequest{Target: &flotillav1.DeleteRequest_Key{Key: key}},
 		}}},
 	}
-	compareCommand(t, p, req, &internalv1.Command{Operation: &internalv1.Command_Txn{Txn: req}}, p.model.Txn)
+	compareCommand(t, p, req, p.bounded(&internalv1.Command{Operation: &internalv1.Command_Txn{Txn: req}}), p.model.Txn)
+}
+
+// quota sets how much may be held from now on.
+func (p *leasedPair) quota(t *rapid.T) { p.model.KeysMax, p.model.BytesMax = anyQuota(t) }
+
+// bounded is a command that says how much may be held.
+func (p *leasedPair) bounded(c *internalv1.Command) *internalv1.Command {
+	c.KeysMax, c.StoredBytesMax = uint64(p.model.KeysMax), uint64(p.model.BytesMax)
+	return c
 }
 
 // expire ends all that is due, in commands of any size.

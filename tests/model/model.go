@@ -18,6 +18,9 @@ type Model struct {
 	Leases map[int64]bool
 	// Tokens are the fencing tokens of the locks that are held.
 	Tokens map[string]uint64
+	// KeysMax and BytesMax are how many keys there may be, and bytes of them and
+	// their newest values; 0 is no bound.
+	KeysMax, BytesMax int
 
 	// snapshots and changes are by revision; there is no revision 0, and
 	// revision 1 is empty.
@@ -123,11 +126,33 @@ func (m *Model) begin() *draft {
 
 // end makes a new revision of what a request changed, if it was not refused.
 func (m *Model) end(d *draft, err error) error {
+	if err == nil {
+		err = m.quota(d)
+	}
 	if err == nil && len(d.changes) > 0 {
 		m.snapshots = append(m.snapshots, d.keys)
 		m.changes = append(m.changes, d.changes)
 	}
 	return err
+}
+
+// quota refuses what would be too much, and is more than there was.
+func (m *Model) quota(d *draft) error {
+	if m.KeysMax > 0 && len(d.keys) > m.KeysMax && len(d.keys) > len(d.before) {
+		return &RefusalError{Kind: KeysQuota}
+	}
+	if m.BytesMax > 0 && d.keys.bytes() > m.BytesMax && d.keys.bytes() > d.before.bytes() {
+		return &RefusalError{Kind: BytesQuota}
+	}
+	return nil
+}
+
+// bytes is how many bytes the keys and their values have.
+func (s snapshot) bytes() (sum int) {
+	for key, kv := range s { //tidy:order it is a sum
+		sum += len(key) + len(kv.GetValue())
+	}
+	return sum
 }
 
 // inOrder are copies of the chosen keys, in key order.

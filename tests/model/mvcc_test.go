@@ -23,6 +23,7 @@ func TestKeySpaceAgreesWithModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		p := newPair()
+		p.quota(t)
 		t.Repeat(map[string]func(*rapid.T){
 			"":             p.checkState,
 			"get":          p.get,
@@ -37,6 +38,7 @@ func TestKeySpaceAgreesWithModel(t *testing.T) {
 			"compact":      p.compact,
 			"purge":        p.purge,
 			"read history": p.readHistory,
+			"quota":        p.quota,
 		})
 	})
 }
@@ -99,6 +101,12 @@ func (p *pair) put(t *rapid.T) {
 	mutate(t, p, req, func() (*flotillav1.PutResponse, error) {
 		return mvcc.Put(p.store, &p.state, p.hooks, req)
 	}, p.model.Put)
+}
+
+// quota sets how much may be held from now on; mostly there is no bound.
+func (p *pair) quota(t *rapid.T) {
+	p.model.KeysMax, p.model.BytesMax = anyQuota(t)
+	p.hooks.Bounds = mvcc.Quota{KeysMax: uint64(p.model.KeysMax), StoredBytesMax: uint64(p.model.BytesMax)}
 }
 
 func (p *pair) delete(t *rapid.T) {

@@ -13,6 +13,7 @@ import (
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/shards/mvcc/mvcctest"
+	"github.com/flotillakv/flotilla/tenancy"
 	"github.com/flotillakv/flotilla/tests/model"
 )
 
@@ -77,6 +78,7 @@ func refusalOf(t *rapid.T, err error) model.RefusalError {
 		future     *mvcc.FutureRevisionError
 		invalid    *mvcc.InvalidError
 		duplicate  *mvcc.DuplicateKeyError
+		quota      *tenancy.QuotaError
 		kindOfMVCC = map[error]model.Kind{
 			mvcc.ErrKeyNotFound:       model.KeyNotFound,
 			mvcc.ErrKeyExists:         model.KeyExists,
@@ -102,6 +104,10 @@ func refusalOf(t *rapid.T, err error) model.RefusalError {
 		return model.RefusalError{Kind: model.Invalid}
 	case errors.As(err, &duplicate):
 		return model.RefusalError{Kind: model.DuplicateKey}
+	case errors.As(err, &quota) && quota.Limit == "keys_max":
+		return model.RefusalError{Kind: model.KeysQuota}
+	case errors.As(err, &quota) && quota.Limit == "stored_bytes_max":
+		return model.RefusalError{Kind: model.BytesQuota}
 	case kindOfMVCC[err] != "":
 		return model.RefusalError{Kind: kindOfMVCC[err]}
 	}

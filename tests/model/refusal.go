@@ -17,6 +17,8 @@ const (
 	LeaseNotFound     Kind = "lease not found"
 	LeaseExists       Kind = "lease exists"
 	FencingTokenStale Kind = "fencing token stale"
+	KeysQuota         Kind = "too many keys"
+	BytesQuota        Kind = "too many bytes"
 )
 
 // RefusalError is the error of a refused request.

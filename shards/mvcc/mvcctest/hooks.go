@@ -16,6 +16,8 @@ type Hooks struct {
 	Tokens map[string]uint64
 	// Attached is the lease of each key that has one.
 	Attached map[string]int64
+	// Bounds is how much may be held.
+	Bounds mvcc.Quota
 	// Err, when set, is what MoveLease returns.
 	Err error
 }
@@ -28,6 +30,9 @@ func NewHooks(leases ...int64) *Hooks {
 	}
 	return h
 }
+
+// Quota implements mvcc.Hooks.
+func (h *Hooks) Quota() mvcc.Quota { return h.Bounds }
 
 // CheckFence implements mvcc.Hooks.
 func (h *Hooks) CheckFence(f *flotillav1.Fence) error {
