@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/flotillakv/flotilla/proto/gen/flotilla/admin/v1/adminv1connect"
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
 )
 
@@ -24,9 +25,9 @@ type Health interface {
 
 // OpsHandler serves the operators' port: /healthz (the process lives), /readyz
 // (it serves), /status, /metrics and /debug/pprof, and gRPC health checks and
-// reflection. It has no authentication: it belongs on loopback or a network of
-// the operators.
-func OpsHandler(health Health, metrics prometheus.Gatherer) http.Handler {
+// reflection. These have no authentication: the port belongs on loopback or a
+// network of the operators. Admin is AdminService, which has.
+func OpsHandler(health Health, metrics prometheus.Gatherer, admin http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -46,7 +47,9 @@ func OpsHandler(health Health, metrics prometheus.Gatherer) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/profile", fromHere(pprof.Profile))
 	mux.HandleFunc("GET /debug/pprof/symbol", fromHere(pprof.Symbol))
 	mux.HandleFunc("GET /debug/pprof/trace", fromHere(pprof.Trace))
+	mux.Handle("/"+adminv1connect.AdminServiceName+"/", admin)
 	services := []string{
+		adminv1connect.AdminServiceName, flotillav1connect.AuthServiceName,
 		flotillav1connect.KVServiceName, flotillav1connect.LeaseServiceName,
 		flotillav1connect.TenantServiceName, flotillav1connect.WatchServiceName,
 	}

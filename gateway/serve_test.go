@@ -54,7 +54,7 @@ func serve(t *testing.T, cfg gateway.Config) *served {
 	require.NoError(t, err)
 	s.url = "http://" + listener.Addr().String()
 	s.server = gateway.New(cfg, route.NewKV(route.NewRouter(route.RouterConfig{Local: host}), s.catalog),
-		s.catalog, intercept.NewAuthenticator(s.catalog, nil, time.Now), s.metrics, log)
+		s.catalog, intercept.NewAuthenticator(s.catalog, nil, time.Now), intercept.NewMetrics(s.metrics), log)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := s.server.Serve(listener); err != nil {

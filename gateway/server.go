@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/gateway/rest"
@@ -57,12 +56,11 @@ type Server struct {
 
 // New makes the API's server.
 func New(
-	cfg Config, kv *route.KV, cat *catalog.Catalog, authenticator *intercept.Authenticator, reg prometheus.Registerer, log *slog.Logger,
+	cfg Config, kv *route.KV, cat *catalog.Catalog, authenticator *intercept.Authenticator, metrics *intercept.Metrics, log *slog.Logger,
 ) *Server {
 	cfg.RequestBytesMax = cmp.Or(cfg.RequestBytesMax, 4<<20)
 	cfg.StallMax = cmp.Or(cfg.StallMax, 30*time.Second)
 	s := &Server{log: log, stopping: make(chan struct{})}
-	metrics := intercept.NewMetrics(reg)
 	options := connect.WithHandlerOptions(
 		intercept.Chain(intercept.Config{Authenticator: authenticator, Metrics: metrics, Log: log}),
 		connect.WithReadMaxBytes(cfg.RequestBytesMax),
@@ -80,7 +78,7 @@ func New(
 		kv: kv, auth: authenticator, log: log, open: &s.watches,
 		progress: cfg.WatchProgressInterval, stallMax: cfg.StallMax,
 	}, options))
-	mux.Handle(flotillav1connect.NewTenantServiceHandler(&tenantHandler{catalog: cat}, options))
+	mux.Handle(flotillav1connect.NewTenantServiceHandler(&tenantHandler{administration: administration{catalog: cat, now: time.Now}}, options))
 	procedures := limitBodyTime(intercept.KeepResponse(mux), intercept.TimeoutMax, log)
 	plain := rest.New(kv, authenticator, metrics, log, &s.watches, cfg.StallMax)
 

@@ -2,27 +2,16 @@ package gateway
 
 import (
 	"context"
-	"crypto/rand"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	"github.com/flotillakv/flotilla/placement/catalog"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
-	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/tenancy"
-	"github.com/flotillakv/flotilla/tenancy/auth"
-)
-
-const (
-	pageSizeMax         = 1000
-	descriptionBytesMax = 256
 )
 
 // tenantHandler serves flotilla.v1.TenantService.
 type tenantHandler struct {
 	flotillav1connect.UnimplementedTenantServiceHandler
-	catalog *catalog.Catalog
+	administration
 }
 
 // administrator is the caller, if it may administrate its tenant.
@@ -40,7 +29,11 @@ func (h *tenantHandler) GetLimits(ctx context.Context, _ *flotillav1.GetLimitsRe
 	if !ok {
 		return nil, tenancy.ErrUnauthenticated
 	}
-	return &flotillav1.GetLimitsResponse{Limits: principal.Limits.Proto()}, nil
+	tenant, err := h.catalog.Tenant(ctx, principal.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	return &flotillav1.GetLimitsResponse{Limits: tenant.Limits.Proto(), Plan: tenant.Plan}, nil
 }
 
 // CreateNamespaces implements TenantService.
@@ -49,14 +42,11 @@ func (h *tenantHandler) CreateNamespaces(ctx context.Context, req *flotillav1.Cr
 	if err != nil {
 		return nil, err
 	}
-	if n := len(req.GetNames()); n == 0 || n > catalog.NamespacesCreatedMax {
-		return nil, &mvcc.InvalidError{Field: "names", Message: "takes 1 to 100 names"}
-	}
-	created, err := h.catalog.CreateNamespaces(ctx, principal.Tenant, req.GetNames(), principal.Limits)
+	created, err := h.createNamespaces(ctx, principal.Tenant, req.GetNames())
 	if err != nil {
 		return nil, err
 	}
-	return &flotillav1.CreateNamespacesResponse{Namespaces: namespacesOf(created)}, nil
+	return &flotillav1.CreateNamespacesResponse{Namespaces: created}, nil
 }
 
 // ListNamespaces implements TenantService.
@@ -65,32 +55,23 @@ func (h *tenantHandler) ListNamespaces(ctx context.Context, req *flotillav1.List
 	if err != nil {
 		return nil, err
 	}
-	if token := req.GetPageToken(); token != "" {
-		if err := tenancy.ValidateName("page token", token); err != nil {
-			return nil, err
-		}
-	}
-	size := min(uint64(req.GetPageSize()), pageSizeMax)
-	if size == 0 {
-		size = pageSizeMax
-	}
-	list, more, err := h.catalog.ListNamespaces(ctx, principal.Tenant, req.GetPageToken(), size)
+	list, next, err := h.listNamespaces(ctx, principal.Tenant, req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
-	response := &flotillav1.ListNamespacesResponse{Namespaces: namespacesOf(list)}
-	if more {
-		response.NextPageToken = list[len(list)-1].Name
-	}
-	return response, nil
+	return &flotillav1.ListNamespacesResponse{Namespaces: list, NextPageToken: next}, nil
 }
 
-func namespacesOf(list []catalog.Namespace) []*flotillav1.Namespace {
-	out := make([]*flotillav1.Namespace, len(list))
-	for i, ns := range list {
-		out[i] = &flotillav1.Namespace{Name: ns.Name, CreateTime: timestamppb.New(ns.CreateTime)}
+// DeleteNamespaces implements TenantService.
+func (h *tenantHandler) DeleteNamespaces(ctx context.Context, req *flotillav1.DeleteNamespacesRequest) (*flotillav1.DeleteNamespacesResponse, error) {
+	principal, err := administrator(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return out
+	if err := h.deleteNamespaces(ctx, principal.Tenant, req.GetNames()); err != nil {
+		return nil, err
+	}
+	return &flotillav1.DeleteNamespacesResponse{}, nil
 }
 
 // CreateAPIKey implements TenantService.
@@ -99,21 +80,7 @@ func (h *tenantHandler) CreateAPIKey(ctx context.Context, req *flotillav1.Create
 	if err != nil {
 		return nil, err
 	}
-	if len(req.GetDescription()) > descriptionBytesMax {
-		return nil, &mvcc.InvalidError{Field: "description", Message: "takes up to 256 bytes"}
-	}
-	key, secret, err := auth.GenerateAPIKey(rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	hash := key.Hash()
-	created, err := h.catalog.CreateAPIKey(ctx, catalog.APIKey{
-		ID: key.ID(), Tenant: principal.Tenant, SecretHash: hash[:], Description: req.GetDescription(),
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &flotillav1.CreateAPIKeyResponse{ApiKey: apiKeyOf(&created), Secret: secret}, nil
+	return h.createAPIKey(ctx, principal.Tenant, req)
 }
 
 // ListAPIKeys implements TenantService.
@@ -122,19 +89,20 @@ func (h *tenantHandler) ListAPIKeys(ctx context.Context, _ *flotillav1.ListAPIKe
 	if err != nil {
 		return nil, err
 	}
-	list, err := h.catalog.ListAPIKeys(ctx, principal.Tenant)
+	list, err := h.listAPIKeys(ctx, principal.Tenant)
 	if err != nil {
 		return nil, err
 	}
-	response := &flotillav1.ListAPIKeysResponse{}
-	for _, key := range list {
-		response.ApiKeys = append(response.ApiKeys, apiKeyOf(key))
-	}
-	return response, nil
+	return &flotillav1.ListAPIKeysResponse{ApiKeys: list}, nil
 }
 
-func apiKeyOf(key *catalog.APIKey) *flotillav1.APIKey {
-	return &flotillav1.APIKey{Id: key.ID, Description: key.Description, CreateTime: timestamppb.New(key.CreateTime)}
+// RotateAPIKey implements TenantService.
+func (h *tenantHandler) RotateAPIKey(ctx context.Context, req *flotillav1.RotateAPIKeyRequest) (*flotillav1.RotateAPIKeyResponse, error) {
+	principal, err := administrator(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return h.rotateAPIKey(ctx, principal.Tenant, req)
 }
 
 // RevokeAPIKey implements TenantService.
@@ -143,10 +111,7 @@ func (h *tenantHandler) RevokeAPIKey(ctx context.Context, req *flotillav1.Revoke
 	if err != nil {
 		return nil, err
 	}
-	if !auth.ValidID(req.GetId()) {
-		return nil, &mvcc.InvalidError{Field: "id", Message: "is not the id of an API key: take it from ListAPIKeys"}
-	}
-	if err := h.catalog.RevokeAPIKey(ctx, principal.Tenant, req.GetId()); err != nil {
+	if err := h.revokeAPIKey(ctx, principal.Tenant, req.GetId()); err != nil {
 		return nil, err
 	}
 	return &flotillav1.RevokeAPIKeyResponse{}, nil

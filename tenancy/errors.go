@@ -33,7 +33,7 @@ func (e *AlreadyExistsError) Error() string {
 	return fmt.Sprintf("the %s %q exists already", e.What, e.Name)
 }
 
-// QuotaError says that a limit of the tenant is reached.
+// QuotaError says that a limit is reached, mostly one of the tenant.
 type QuotaError struct {
 	// Limit is the limit's name, such as "namespaces_max".
 	Limit string
@@ -45,7 +45,7 @@ type QuotaError struct {
 }
 
 func (e *QuotaError) Error() string {
-	return fmt.Sprintf("the tenant's limit %s of %d is reached", e.Limit, e.Value)
+	return fmt.Sprintf("the limit %s of %d is reached", e.Limit, e.Value)
 }
 
 // Refusal marks the error as an answer: every replica refuses alike, and

@@ -306,6 +306,17 @@ var table = []row{
 		advice: "create another owner first",
 	},
 	{
+		match: matchIs(catalog.ErrNodeNotFound),
+		code:  connect.CodeNotFound, status: http.StatusNotFound,
+		reason: flotillav1.Reason_REASON_NODE_NOT_FOUND,
+		advice: "`flotilla node list` tells the nodes",
+	},
+	{
+		match: matchIs(catalog.ErrNodeRemoved),
+		code:  connect.CodeFailedPrecondition, status: http.StatusConflict,
+		reason: flotillav1.Reason_REASON_WRONG_STATE,
+	},
+	{
 		match: matchIs(catalog.ErrIssuerNotFound),
 		code:  connect.CodeNotFound, status: http.StatusNotFound,
 		reason: flotillav1.Reason_REASON_ISSUER_NOT_FOUND,

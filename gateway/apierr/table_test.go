@@ -259,6 +259,14 @@ func samples() []sample {
 			code: connect.CodeFailedPrecondition, status: 409, reason: flotillav1.Reason_REASON_LAST_OWNER,
 		},
 		{
+			name: "node", err: catalog.ErrNodeNotFound,
+			code: connect.CodeNotFound, status: 404, reason: flotillav1.Reason_REASON_NODE_NOT_FOUND,
+		},
+		{
+			name: "removed node", err: catalog.ErrNodeRemoved,
+			code: connect.CodeFailedPrecondition, status: 409, reason: flotillav1.Reason_REASON_WRONG_STATE,
+		},
+		{
 			name: "issuer", err: catalog.ErrIssuerNotFound,
 			code: connect.CodeNotFound, status: 404, reason: flotillav1.Reason_REASON_ISSUER_NOT_FOUND,
 		},

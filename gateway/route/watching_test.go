@@ -255,7 +255,7 @@ func TestRefusedWatchElsewhere(t *testing.T) {
 		require.ErrorIs(t, w.CreateOne(ctx, create(1, 0)), watch.ErrWatchIDInUse)
 		require.Equal(t, 1, w.Len())
 		w.Create(ctx, create(2, 0))
-		require.Equal(t, "2 refused (the tenant's limit watches_max of 0 is reached)", told(t, w))
+		require.Equal(t, "2 refused (the limit watches_max of 0 is reached)", told(t, w))
 	})
 }
 

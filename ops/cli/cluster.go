@@ -16,15 +16,20 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/flotillakv/flotilla/ops/node"
+	adminv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/admin/v1"
+	"github.com/flotillakv/flotilla/proto/gen/flotilla/admin/v1/adminv1connect"
 )
 
 func newNodeCommand(env *Env) *cobra.Command {
-	return group("node", "See the nodes of a cluster", newNodeListCommand(env))
+	return group("node", "See the nodes of a cluster, and remove those that are gone", newNodeListCommand(env), newNodeRemoveCommand(env))
 }
 
 func newShardCommand(env *Env) *cobra.Command {
 	return group("shard", "See the shards of a cluster", newShardListCommand(env))
 }
+
+// opsURLDefault is the operators' port of a node on this machine.
+const opsURLDefault = "http://127.0.0.1:7703"
 
 // operatorOptions are the flags of commands that ask a node's operators' port.
 type operatorOptions struct {
@@ -33,7 +38,7 @@ type operatorOptions struct {
 }
 
 func (o *operatorOptions) bind(f *pflag.FlagSet) {
-	f.StringVar(&o.opsURL, "ops-url", "http://127.0.0.1:7703", "base URL of the operators' port of a node")
+	f.StringVar(&o.opsURL, "ops-url", opsURLDefault, "base URL of the operators' port of a node")
 	f.StringVar(&o.caFile, "ca-file", "", "authority in PEM that the port's certificate is of (default: this machine's)")
 	o.output.bind(f)
 }
@@ -184,4 +189,24 @@ func runShardList(ctx context.Context, env *Env, opts *operatorOptions) error {
 		rows = append(rows, append(row, strings.Join(replicas, ", ")))
 	}
 	return printTable(env.Out, []string{"SHARD", "TERM", "APPLIED", "REPLICAS"}, rows)
+}
+
+func newNodeRemoveCommand(env *Env) *cobra.Command {
+	opts := &adminOptions{}
+	cmd := &cobra.Command{
+		Use:   "remove NAME",
+		Short: "Take a node that is gone for good out of the cluster",
+		Long: `Takes a node out of the cluster, by its name or id, that does not run and will not
+again: its replicas are replaced at once, and it is not let in again. A node that
+runs is refused: stop it first.`,
+		Example: "  $ flotilla node remove n3",
+		Args:    args(cobra.ExactArgs(1)),
+	}
+	return adminCommand(env, opts, cmd, func(ctx context.Context, client adminv1connect.AdminServiceClient, args []string) error {
+		if _, err := client.RemoveNode(ctx, &adminv1.RemoveNodeRequest{Node: args[0]}); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(env.Out, "%s is removed\n", args[0])
+		return err
+	})
 }

@@ -58,21 +58,35 @@ type clientOptions struct {
 }
 
 func (o *clientOptions) bind(f *pflag.FlagSet) {
+	o.bindAccess(f)
+	f.StringVarP(&o.namespace, "namespace", "n", "default", "namespace")
+}
+
+// bindAccess binds the flags of commands that concern no namespace.
+func (o *clientOptions) bindAccess(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.apiURLs, "api-url", nil, "base URLs of the API of one or more nodes, by comma (default: the dev node that started last)")
 	f.StringVar(&o.caFile, "ca-file", "", "authority in PEM that the API's certificate is of (default: this machine's)")
 	f.StringVar(&o.apiKey, "api-key", "", "API key; better given as FLOTILLA_API_KEY, because others can see a command line")
-	f.StringVarP(&o.namespace, "namespace", "n", "default", "namespace")
 }
 
 var errNoContext = errors.New("no node is known: start one with `flotilla dev`, or set FLOTILLA_API_URL and FLOTILLA_API_KEY")
 
-// connect makes a client. What is not given comes from the context file.
+// connect makes a client.
 func (o *clientOptions) connect() (*flotilla.Client, error) {
-	cfg := flotilla.Config{URLs: o.apiURLs, APIKey: o.apiKey}
+	cfg, err := o.config()
+	if err != nil {
+		return nil, err
+	}
+	return flotilla.New(cfg)
+}
+
+// config is how to reach a node. What is not given comes from the context file.
+func (o *clientOptions) config() (cfg flotilla.Config, err error) {
+	cfg = flotilla.Config{URLs: o.apiURLs, APIKey: o.apiKey}
 	if len(cfg.URLs) == 0 || cfg.APIKey == "" {
 		info, err := currentDev()
 		if err != nil {
-			return nil, usageError{err}
+			return cfg, usageError{err}
 		}
 		known := append([]string{info.APIURL}, info.APIURLs...)
 		if len(cfg.URLs) == 0 {
@@ -83,14 +97,13 @@ func (o *clientOptions) connect() (*flotilla.Client, error) {
 			cfg.APIKey = info.APIKey
 		}
 	}
-	var err error
 	if cfg.TLS, err = tlsOf(o.caFile); err != nil {
-		return nil, err
+		return cfg, err
 	}
 	if cfg.APIKey == "" {
-		return nil, usageError{errors.New("no API key: set FLOTILLA_API_KEY, or give --api-key")}
+		return cfg, usageError{errors.New("no API key: set FLOTILLA_API_KEY, or give --api-key")}
 	}
-	return flotilla.New(cfg)
+	return cfg, nil
 }
 
 // tlsOf trusts the authority of a file alone; nil is this machine's.

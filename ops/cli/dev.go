@@ -128,13 +128,16 @@ func devReady(ctx context.Context, env *Env, dataDir string, nodes ...*node.Node
 	if err != nil {
 		return fmt.Errorf("prepare the dev tenant: %w", err)
 	}
+	if info.OperatorFile, err = filepath.Abs(nodes[0].OperatorFile()); err != nil {
+		return err
+	}
 	if len(nodes) > 1 {
 		for _, n := range nodes {
 			info.APIURLs, info.EtcdURLs = append(info.APIURLs, n.APIURL()), append(info.EtcdURLs, n.EtcdURL())
 		}
-		if err := writeTenantFile(file, info); err != nil {
-			return err
-		}
+	}
+	if err := writeTenantFile(file, info); err != nil {
+		return err
 	}
 	if err := saveContext(file); err != nil {
 		fmt.Fprintf(env.Err, "flotilla: other commands will not find this node by themselves: %s\n", err)

@@ -28,17 +28,14 @@ const (
 // exitCode tells a script what kind of failure it was.
 func exitCode(err error) int {
 	var usage usageError
-	var answered *flotilla.Error
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "unknown command"),
 		strings.HasPrefix(err.Error(), "if any flags in the group"): // cobra has no types for these
 		return exitUsage
-	case !errors.As(err, &answered):
-		return exitFailed
 	}
-	switch answered.Code {
+	switch code, _ := codeOf(err); code {
 	case connect.CodeNotFound:
 		return exitNotFound
 	case connect.CodeUnauthenticated, connect.CodePermissionDenied:
@@ -52,12 +49,25 @@ func exitCode(err error) int {
 	}
 }
 
+// codeOf is the code of an answer that is an error, to a tenant or to an operator.
+func codeOf(err error) (connect.Code, bool) {
+	if answered, ok := errors.AsType[*flotilla.Error](err); ok {
+		return answered.Code, true
+	}
+	if answered, ok := errors.AsType[*connect.Error](err); ok {
+		return answered.Code(), true
+	}
+	return 0, false
+}
+
 // describe is an error as a person reads it.
 func describe(err error) string {
 	text := strings.TrimPrefix(err.Error(), "flotilla: ")
-	var answered *flotilla.Error
-	if errors.As(err, &answered) && strings.Contains(text, "connection refused") {
-		text += ": nobody serves there; start a node with 'flotilla dev', or name another with --api-url"
+	if answered, ok := errors.AsType[*connect.Error](err); ok {
+		text = strings.TrimPrefix(text, answered.Code().String()+": ")
+	}
+	if _, answered := codeOf(err); answered && strings.Contains(text, "connection refused") {
+		text += ": nobody serves there; start a node with 'flotilla dev', or name another with --api-url or --ops-url"
 	}
 	if flotilla.OutcomeUnknown(err) {
 		text += " (the write may have been applied)"

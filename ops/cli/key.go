@@ -3,118 +3,224 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	adminv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/admin/v1"
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+	"github.com/flotillakv/flotilla/tenancy"
 )
 
 func newKeyCommand(env *Env) *cobra.Command {
-	return group("key", "Create, list and revoke the tenant's API keys",
-		newKeyCreateCommand(env), newKeyListCommand(env), newKeyRevokeCommand(env))
+	return group("key", "Create, list, rotate and revoke a tenant's API keys",
+		newKeyCreateCommand(env), newKeyListCommand(env), newKeyRotateCommand(env), newKeyRevokeCommand(env))
 }
 
-type keyOptions struct {
-	client      clientOptions
-	output      outputFlag
+// keySpecFlags say what a key shall be.
+type keySpecFlags struct {
 	description string
-	id          string
+	expires     time.Duration
+	allow       []string
+}
+
+func (k *keySpecFlags) bind(f *pflag.FlagSet) {
+	f.StringVar(&k.description, "description", "", "what the key is for")
+	f.DurationVar(&k.expires, "expires", 0, "after how long it ends; 0 is never")
+	f.StringArrayVar(&k.allow, "allow", nil, "what it allows, as `ACTIONS[:NAMESPACE[:PREFIX]]`, such as read,watch:default:config/; can be given more often (default: everything)")
+}
+
+func (k *keySpecFlags) request() (*flotillav1.CreateAPIKeyRequest, error) {
+	req := &flotillav1.CreateAPIKeyRequest{Description: k.description}
+	if k.expires != 0 {
+		req.ExpireTime = timestamppb.New(time.Now().Add(k.expires))
+	}
+	var permissions tenancy.Permissions
+	for _, text := range k.allow {
+		actions, rest, _ := strings.Cut(text, ":")
+		namespace, prefix, _ := strings.Cut(rest, ":")
+		permission := tenancy.Permission{Namespace: namespace, Prefix: []byte(prefix)}
+		for name := range strings.SplitSeq(actions, ",") {
+			action, ok := tenancy.ParseAction(name)
+			if !ok {
+				return nil, usageError{fmt.Errorf("--allow: there is no action %q: it takes %s", name, strings.ReplaceAll(tenancy.AllActions.String(), "|", ", "))}
+			}
+			permission.Actions |= action
+		}
+		permissions = append(permissions, permission)
+	}
+	req.Permissions = permissions.Proto()
+	return req, nil
 }
 
 func newKeyCreateCommand(env *Env) *cobra.Command {
-	opts := &keyOptions{}
+	opts, spec := &tenantOptions{}, &keySpecFlags{}
 	cmd := &cobra.Command{
-		Use:     "create",
-		Short:   "Create an API key, and print it once",
-		Example: "  $ flotilla key create --description 'billing service'",
-		Args:    args(cobra.NoArgs),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runKeyCreate(cmd.Context(), env, opts) },
+		Use:   "create",
+		Short: "Create an API key, and print it once",
+		Example: `  $ flotilla key create --description 'billing service'
+  $ flotilla key create --allow read,watch:default:config/ --expires 720h
+  $ flotilla key create --tenant acme        # as an operator`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			req, err := spec.request()
+			if err != nil {
+				return err
+			}
+			var made *flotillav1.CreateAPIKeyResponse
+			err = opts.run(cmd, env, func(ctx context.Context, as asTenant) error {
+				made, err = as.tenant.CreateAPIKey(ctx, req)
+				return err
+			}, func(ctx context.Context, as asOperator) error {
+				response, err := as.admin.CreateAPIKey(ctx, &adminv1.CreateAPIKeyRequest{Tenant: opts.tenant, Key: req})
+				made = &flotillav1.CreateAPIKeyResponse{ApiKey: response.GetApiKey(), Secret: response.GetSecret()}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return printSecret(env, opts.output, made, made.GetSecret())
+		},
 	}
-	opts.client.bind(cmd.Flags())
-	cmd.Flags().StringVar(&opts.description, "description", "", "what the key is for")
+	opts.bind(cmd.Flags())
+	spec.bind(cmd.Flags())
 	return cmd
-}
-
-func runKeyCreate(ctx context.Context, env *Env, opts *keyOptions) error {
-	client, err := opts.client.connect()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	_, secret, err := client.CreateAPIKey(ctx, opts.description)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(env.Err, "This is the only time that the key is shown:")
-	_, err = fmt.Fprintln(env.Out, secret)
-	return err
 }
 
 func newKeyListCommand(env *Env) *cobra.Command {
-	opts := &keyOptions{}
+	opts := &tenantOptions{}
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the tenant's API keys",
+		Short: "List a tenant's API keys",
 		Args:  args(cobra.NoArgs),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return runKeyList(cmd.Context(), env, opts) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var list []*flotillav1.APIKey
+			err := opts.run(cmd, env, func(ctx context.Context, as asTenant) error {
+				response, err := as.tenant.ListAPIKeys(ctx, &flotillav1.ListAPIKeysRequest{})
+				list = response.GetApiKeys()
+				return err
+			}, func(ctx context.Context, as asOperator) error {
+				response, err := as.admin.ListAPIKeys(ctx, &adminv1.ListAPIKeysRequest{Tenant: opts.tenant})
+				list = response.GetApiKeys()
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return printKeys(env, opts.output, list)
+		},
 	}
-	opts.client.bind(cmd.Flags())
-	opts.output.bind(cmd.Flags())
+	opts.bind(cmd.Flags())
 	return cmd
 }
 
-func runKeyList(ctx context.Context, env *Env, opts *keyOptions) error {
-	client, err := opts.client.connect()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	list, err := client.APIKeys(ctx)
-	if err != nil {
-		return err
-	}
-	if opts.output.json() {
-		type row struct {
-			ID          string    `json:"id"`
-			Description string    `json:"description,omitempty"`
-			CreateTime  time.Time `json:"create_time"`
-		}
-		rows := make([]row, len(list))
-		for i, key := range list {
-			rows[i] = row{key.ID, key.Description, key.CreateTime}
-		}
-		return printJSON(env.Out, rows)
+func printKeys(env *Env, output outputFlag, list []*flotillav1.APIKey) error {
+	if output.json() {
+		return printProtos(env.Out, list)
 	}
 	rows := make([][]string, len(list))
 	for i, key := range list {
-		rows[i] = []string{key.ID, key.CreateTime.Local().Format(time.DateTime), printable([]byte(key.Description))}
+		rows[i] = []string{
+			key.GetId(), timeText(key.GetCreateTime()), timeText(key.GetExpireTime()), timeText(key.GetLastUseTime()),
+			permissionsText(key.GetPermissions()), printable([]byte(key.GetDescription())),
+		}
 	}
-	return printTable(env.Out, []string{"ID", "CREATED", "DESCRIPTION"}, rows)
+	return printTable(env.Out, []string{"ID", "CREATED", "ENDS", "LAST USED", "ALLOWS", "DESCRIPTION"}, rows)
 }
 
-func newKeyRevokeCommand(env *Env) *cobra.Command {
-	opts := &keyOptions{}
+// timeText is a time in a table; - if there is none.
+func timeText(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return "-"
+	}
+	return t.AsTime().Local().Format(time.DateTime)
+}
+
+// permissionsText is permissions in a table, spelled as --allow takes them.
+func permissionsText(list []*flotillav1.Permission) string {
+	permissions, err := tenancy.ParsePermissions(list)
+	if err != nil {
+		return "unknown"
+	}
+	var all []string
+	for _, p := range permissions {
+		text := strings.ReplaceAll(p.Actions.String(), "|", ",")
+		if p.Actions == tenancy.AllActions {
+			text = "everything"
+		}
+		if p.Namespace != "" || len(p.Prefix) > 0 {
+			text += ":" + p.Namespace
+		}
+		if len(p.Prefix) > 0 {
+			text += ":" + printable(p.Prefix)
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, " ")
+}
+
+func newKeyRotateCommand(env *Env) *cobra.Command {
+	opts := &tenantOptions{}
+	var overlap, expires time.Duration
 	cmd := &cobra.Command{
-		Use:   "revoke ID",
-		Short: "End an API key at once",
-		Args:  args(cobra.ExactArgs(1)),
+		Use:   "rotate ID",
+		Short: "Replace an API key by one that allows the same, and print it once",
+		Long: `Makes a key that allows the same as another. Both are good for the overlap, in
+which programs can change over; then the old one ends.`,
+		Example: "  $ flotilla key rotate kvu2hbl4ykk5xtsq --overlap 48h",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			opts.id = args[0]
-			return runKeyRevoke(cmd.Context(), env, opts)
+			req := &flotillav1.RotateAPIKeyRequest{Id: args[0], Overlap: durationpb.New(overlap)}
+			if expires != 0 {
+				req.ExpireTime = timestamppb.New(time.Now().Add(expires))
+			}
+			var made *flotillav1.RotateAPIKeyResponse
+			err := opts.run(cmd, env, func(ctx context.Context, as asTenant) (err error) {
+				made, err = as.tenant.RotateAPIKey(ctx, req)
+				return err
+			}, func(ctx context.Context, as asOperator) error {
+				response, err := as.admin.RotateAPIKey(ctx, &adminv1.RotateAPIKeyRequest{Tenant: opts.tenant, Key: req})
+				made = &flotillav1.RotateAPIKeyResponse{ApiKey: response.GetApiKey(), Secret: response.GetSecret(), Replaced: response.GetReplaced()}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(env.Err, "%s ends at %s.\n", args[0], timeText(made.GetReplaced().GetExpireTime()))
+			return printSecret(env, opts.output, made, made.GetSecret())
 		},
 	}
-	opts.client.bind(cmd.Flags())
+	opts.bind(cmd.Flags())
+	cmd.Flags().DurationVar(&overlap, "overlap", 24*time.Hour, "for how long the old key is still good, up to 30 days")
+	cmd.Flags().DurationVar(&expires, "expires", 0, "after how long the new key ends; 0 is never")
 	return cmd
 }
 
-func runKeyRevoke(ctx context.Context, env *Env, opts *keyOptions) error {
-	client, err := opts.client.connect()
-	if err != nil {
-		return err
+func newKeyRevokeCommand(env *Env) *cobra.Command {
+	opts := &tenantOptions{}
+	cmd := &cobra.Command{
+		Use:   "revoke ID",
+		Short: "End an API key within two seconds",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			err := opts.run(cmd, env, func(ctx context.Context, as asTenant) error {
+				_, err := as.tenant.RevokeAPIKey(ctx, &flotillav1.RevokeAPIKeyRequest{Id: args[0]})
+				return err
+			}, func(ctx context.Context, as asOperator) error {
+				_, err := as.admin.RevokeAPIKey(ctx, &adminv1.RevokeAPIKeyRequest{Tenant: opts.tenant, Id: args[0]})
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(env.Out, "%s is revoked\n", args[0])
+			return err
+		},
 	}
-	defer client.Close()
-	if err := client.RevokeAPIKey(ctx, opts.id); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(env.Out, "%s is revoked\n", opts.id)
-	return err
+	opts.bind(cmd.Flags())
+	return cmd
 }

@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/pflag"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 )
 
 // outputFlag is -o: how a list or an answer is printed.
@@ -65,4 +67,30 @@ func printable(b []byte) string {
 		}
 	}
 	return string(b)
+}
+
+// protoJSON spells messages as the API does.
+//
+//nolint:gochecknoglobals // a constant in all but its type
+var protoJSON = protojson.MarshalOptions{UseProtoNames: true}
+
+func printProto(w io.Writer, message proto.Message) error {
+	text, err := protoJSON.Marshal(message)
+	if err != nil {
+		return fmt.Errorf("print an answer: %w", err)
+	}
+	return printJSON(w, json.RawMessage(text))
+}
+
+// printProtos prints messages as one JSON array.
+func printProtos[M proto.Message](w io.Writer, list []M) error {
+	encoded := make([]json.RawMessage, len(list))
+	for i, message := range list {
+		text, err := protoJSON.Marshal(message)
+		if err != nil {
+			return fmt.Errorf("print an answer: %w", err)
+		}
+		encoded[i] = text
+	}
+	return printJSON(w, encoded)
 }

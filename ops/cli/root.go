@@ -71,7 +71,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not allowed,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newDevCommand(env), newServeCommand(env), newKVCommand(env), newLeaseCommand(env), newNamespaceCommand(env), newKeyCommand(env),
-		newNodeCommand(env), newShardCommand(env), newCertCommand(env), newVersionCommand(env))
+		newTenantCommand(env), newOperatorCommand(env), newAuditCommand(env), newNodeCommand(env), newShardCommand(env), newCertCommand(env), newVersionCommand(env))
 	return root
 }
 

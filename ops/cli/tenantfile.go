@@ -26,6 +26,9 @@ type tenantInfo struct {
 	Tenant    string   `json:"tenant"`
 	Namespace string   `json:"namespace"`
 	APIKey    string   `json:"api_key"`
+	// OperatorFile is where the credential of the first operator is, if that is on
+	// this machine.
+	OperatorFile string `json:"operator_file,omitempty"`
 }
 
 // tenantTimeout is how long a node may take to make a tenant: a cluster that
@@ -37,6 +40,7 @@ const tenantTimeout = time.Minute
 func prepareTenant(ctx context.Context, n *node.Node, tenant tenancy.TenantID, path string) (tenantInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, tenantTimeout)
 	defer cancel()
+	ctx = catalog.WithAct(ctx, catalog.Act{Actor: "node:" + n.Name(), Procedure: "start"})
 	info := tenantInfo{
 		APIURL: n.APIURL(), OpsURL: n.OpsURL(), EtcdURL: n.EtcdURL(), Tenant: string(tenant), Namespace: tenancy.DefaultNamespace,
 	}

@@ -18,14 +18,20 @@ func writeJSON(dir, name string, value any) error {
 	}
 	// The name is fixed and the directory is locked: what a crash leaves
 	// behind is overwritten by the next write.
-	temporary := filepath.Join(dir, name+".tmp")
-	if err := writeSynced(temporary, append(data, '\n')); err != nil {
+	return WriteSecret(filepath.Join(dir, name), append(data, '\n'))
+}
+
+// WriteSecret writes a file that only its owner can read. After a crash it is there
+// as a whole or not at all.
+func WriteSecret(path string, data []byte) error {
+	temporary := path + ".tmp"
+	if err := writeSynced(temporary, data); err != nil {
 		return err
 	}
-	if err := os.Rename(temporary, filepath.Join(dir, name)); err != nil {
+	if err := os.Rename(temporary, path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return syncDir(filepath.Dir(path))
 }
 
 func writeSynced(path string, data []byte) error {

@@ -165,7 +165,8 @@ func (n *Node) startPlacement(ctx context.Context) (func() error, error) {
 	id := n.dir.Identity().NodeID
 	parts := []func(context.Context) error{n.catalog.Run, n.saveDirectory, n.keyUses.Run}
 	if n.host != nil {
-		parts = append(parts, placement.NewAgent(id, n.host, n.catalog, n.directory, n.cfg.Log).Run)
+		parts = append(parts, placement.NewAgent(id, n.host, n.catalog, n.directory, n.cfg.Log).Run,
+			placement.NewReaper(id, n.host, n.catalog, n.cfg.Log).Run)
 	}
 	if n.host != nil && !n.alone() {
 		policy := plan.Policy{ReplaceAfter: n.cfg.ReplaceAfter}

@@ -58,8 +58,12 @@ type Node struct {
 	// authenticator finds out who makes a request, on both ports of tenants.
 	authenticator *intercept.Authenticator
 	keyUses       *intercept.KeyUses
-	server        *gateway.Server
-	started       time.Time
+	guard         *intercept.Guard
+	requests      *intercept.Metrics
+	// admin serves operators; nil until the catalog can be reached.
+	admin   atomic.Pointer[http.Handler]
+	server  *gateway.Server
+	started time.Time
 	// registered is closed once the catalog knows this process as the node.
 	registered chan struct{}
 	// serving is whether all parts run: before and after, the operators' port
@@ -102,6 +106,7 @@ func Run(ctx context.Context, cfg Config, ready func(context.Context, *Node) err
 		n.startDiskWatch, // before callers come, so that a full disk is known
 		n.join,           // from then on the catalog knows the node
 		n.startPlacement,
+		n.startAdmin,
 		n.serveEtcd,
 		n.serve, // from then on the node is ready
 		n.drain, // last: it is the first to be undone
@@ -195,7 +200,7 @@ func (n *Node) background(ctx context.Context, run func(context.Context) error) 
 // that the node is starting while it replays its log.
 func (n *Node) serveOps(context.Context) (func() error, error) {
 	server := &http.Server{
-		Handler: gateway.OpsHandler(n, n.metrics), ReadHeaderTimeout: 10 * time.Second, TLSConfig: n.tls.ops,
+		Handler: gateway.OpsHandler(n, n.metrics, http.HandlerFunc(n.serveAdmin)), ReadHeaderTimeout: 10 * time.Second, TLSConfig: n.tls.ops,
 		ErrorLog: slog.NewLogLogger(n.cfg.Log.Handler(), slog.LevelDebug),
 	}
 	var serving sync.WaitGroup
@@ -214,7 +219,7 @@ func (n *Node) serveOps(context.Context) (func() error, error) {
 func (n *Node) serve(ctx context.Context) (func() error, error) {
 	cfg := n.cfg.Gateway
 	cfg.TLS = n.tls.api
-	n.server = gateway.New(cfg, n.kv, n.catalog, n.authenticator, n.metrics, n.cfg.Log)
+	n.server = gateway.New(cfg, n.kv, n.catalog, n.authenticator, n.requests, n.cfg.Log)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := n.server.Serve(n.ports.api); err != nil {
@@ -254,3 +259,6 @@ func urlOf(encrypted bool, address string) string {
 
 // Catalog is the node's catalog.
 func (n *Node) Catalog() *catalog.Catalog { return n.catalog }
+
+// Name is what its operator calls the node.
+func (n *Node) Name() string { return n.cfg.Name }

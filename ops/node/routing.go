@@ -37,6 +37,7 @@ func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 		return nil, err
 	}
 	n.kv = route.NewKV(n.router, n.catalog)
+	n.guard, n.requests = intercept.NewGuard(fault.Now, n.metrics), intercept.NewMetrics(n.metrics)
 	n.keyUses = intercept.NewKeyUses(n.catalog, fault.Now, n.cfg.Log)
 	n.authenticator = intercept.NewAuthenticator(n.catalog, n.keyUses, fault.Now)
 	return stop, nil

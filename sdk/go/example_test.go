@@ -209,7 +209,7 @@ func ExampleClient_CreateAPIKey() {
 	admin, _ := flotilla.New(flotilla.Config{URL: exampleNode.URL, APIKey: exampleNode.APIKey})
 	defer admin.Close()
 	ctx := context.Background()
-	info, secret, err := admin.CreateAPIKey(ctx, "billing service")
+	info, secret, err := admin.CreateAPIKey(ctx, flotilla.APIKeySpec{Description: "billing service"})
 	if err != nil {
 		fmt.Println(err)
 		return

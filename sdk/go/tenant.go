@@ -5,6 +5,8 @@ import (
 	"iter"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 )
 
@@ -50,50 +52,29 @@ func (c *Client) Namespaces(ctx context.Context) iter.Seq2[NamespaceInfo, error]
 	}
 }
 
-// APIKeyInfo describes an API key, never its secret.
-type APIKeyInfo struct {
-	ID          string
-	Description string
-	CreateTime  time.Time
-}
-
-// CreateAPIKey makes an API key of the tenant. The secret is the whole key; it
-// is told only here.
-func (c *Client) CreateAPIKey(ctx context.Context, description string) (info APIKeyInfo, secret string, err error) {
+// DeleteNamespaces deletes up to 100 namespaces with all that they hold, all or
+// none. It returns ErrNamespaceNotFound if there is none of one of these names.
+func (c *Client) DeleteNamespaces(ctx context.Context, names ...string) error {
 	ctx, cancel := c.withTimeout(ctx)
 	defer cancel()
-	response, err := c.tenants.CreateAPIKey(ctx, &flotillav1.CreateAPIKeyRequest{Description: description})
-	if err != nil {
-		return APIKeyInfo{}, "", fromConnect(err)
-	}
-	return apiKeyInfo(response.GetApiKey()), response.GetSecret(), nil
-}
-
-// APIKeys lists the tenant's API keys by id.
-func (c *Client) APIKeys(ctx context.Context) ([]APIKeyInfo, error) {
-	response, err := tryAgain(ctx, c, &flotillav1.ListAPIKeysRequest{}, c.tenants.ListAPIKeys)
-	if err != nil {
-		return nil, err
-	}
-	var list []APIKeyInfo
-	for _, key := range response.GetApiKeys() {
-		list = append(list, apiKeyInfo(key))
-	}
-	return list, nil
-}
-
-func apiKeyInfo(key *flotillav1.APIKey) APIKeyInfo {
-	return APIKeyInfo{ID: key.GetId(), Description: key.GetDescription(), CreateTime: key.GetCreateTime().AsTime()}
-}
-
-// RevokeAPIKey ends an API key at once.
-func (c *Client) RevokeAPIKey(ctx context.Context, id string) error {
-	ctx, cancel := c.withTimeout(ctx)
-	defer cancel()
-	if _, err := c.tenants.RevokeAPIKey(ctx, &flotillav1.RevokeAPIKeyRequest{Id: id}); err != nil {
+	if _, err := c.tenants.DeleteNamespaces(ctx, &flotillav1.DeleteNamespacesRequest{Names: names}); err != nil {
 		return fromConnect(err)
 	}
 	return nil
+}
+
+// Limits tells the limits that hold for the tenant, and the plan that they come
+// from.
+func (c *Client) Limits(ctx context.Context) (limits *flotillav1.Limits, plan string, err error) {
+	response, err := tryAgain(ctx, c, &flotillav1.GetLimitsRequest{}, c.tenants.GetLimits)
+	return response.GetLimits(), response.GetPlan(), err
+}
+
+// Usage tells what the tenant has used, hour by hour, from the hour of start up to
+// that of end, which are at most 31 days apart.
+func (c *Client) Usage(ctx context.Context, start, end time.Time) (*flotillav1.GetUsageResponse, error) {
+	req := &flotillav1.GetUsageRequest{StartTime: timestamppb.New(start), EndTime: timestamppb.New(end)}
+	return tryAgain(ctx, c, req, c.tenants.GetUsage)
 }
 
 // tryAgain makes a unary call that may be tried again: a read, or one with a

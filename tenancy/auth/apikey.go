@@ -72,14 +72,26 @@ func ParseAPIKey(text string) (APIKey, error) {
 	if !ValidID(id) {
 		return APIKey{}, ErrMalformed
 	}
-	decoded, err := keyEncoding.DecodeString(secret)
+	hash, ok := hashSecret(secret)
+	if !ok {
+		return APIKey{}, ErrMalformed
+	}
+	return APIKey{id: id, hash: hash}, nil
+}
+
+// hashSecret is the hash of a secret's bits; ok is false if the text is none.
+func hashSecret(text string) (hash [HashBytes]byte, ok bool) {
+	if len(text) != secretChars {
+		return hash, false
+	}
+	decoded, err := keyEncoding.DecodeString(text)
 	// 52 characters hold 260 bits: the last 4 must be 0, and the decoder
 	// passes over line breaks, so only a key that encodes to the same text is
 	// one.
-	if err != nil || len(decoded) != secretBytes || keyEncoding.EncodeToString(decoded) != secret {
-		return APIKey{}, ErrMalformed
+	if err != nil || len(decoded) != secretBytes || keyEncoding.EncodeToString(decoded) != text {
+		return hash, false
 	}
-	return APIKey{id: id, hash: sha256.Sum256(decoded)}, nil
+	return sha256.Sum256(decoded), true
 }
 
 // ValidID says whether a text can be the id of an API key.

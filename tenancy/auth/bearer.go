@@ -15,12 +15,21 @@ var ErrNoCredential = fmt.Errorf("%w: no Authorization header", tenancy.ErrUnaut
 // "Bearer" in any case, one space, the key. The error wraps
 // tenancy.ErrUnauthenticated.
 func ParseBearer(header string) (APIKey, error) {
+	credential, err := bearer(header)
+	if err != nil {
+		return APIKey{}, err
+	}
+	return ParseAPIKey(credential)
+}
+
+// bearer is the credential in the value of an Authorization header.
+func bearer(header string) (string, error) {
 	if header == "" {
-		return APIKey{}, ErrNoCredential
+		return "", ErrNoCredential
 	}
 	scheme, credential, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return APIKey{}, ErrMalformed
+		return "", ErrMalformed
 	}
-	return ParseAPIKey(credential)
+	return credential, nil
 }

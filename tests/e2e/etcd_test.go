@@ -31,6 +31,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/flotillakv/flotilla/ops/node"
+	flotilla "github.com/flotillakv/flotilla/sdk/go"
 	"github.com/flotillakv/flotilla/tests/process"
 )
 
@@ -179,7 +180,7 @@ func TestEtcdRevokedKey(t *testing.T) {
 	t.Parallel()
 	dev := process.Dev(t)
 	admin := dev.Client(t)
-	info, secret, err := admin.CreateAPIKey(t.Context(), "to be revoked")
+	info, secret, err := admin.CreateAPIKey(t.Context(), flotilla.APIKeySpec{Description: "to be revoked"})
 	require.NoError(t, err)
 	conn := dialEtcd(t, dev.Info.EtcdURL)
 	ctx := withToken(t.Context(), "token", secret)

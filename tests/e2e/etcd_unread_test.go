@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/flotillakv/flotilla/ops/node"
+	flotilla "github.com/flotillakv/flotilla/sdk/go"
 )
 
 // nodeThatCutsOff runs a node that ends streams of the etcd port which take
@@ -38,7 +39,7 @@ func nodeThatCutsOff(t *testing.T, stallMax time.Duration) (n *node.Node, secret
 			if err := client.CreateNamespaces(ctx, "default"); err != nil {
 				return err
 			}
-			_, secret, err = client.CreateAPIKey(ctx, "reader")
+			_, secret, err = client.CreateAPIKey(ctx, flotilla.APIKeySpec{Description: "reader"})
 			started <- n
 			return errors.Join(err, client.Close())
 		})

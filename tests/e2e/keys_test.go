@@ -52,7 +52,7 @@ func TestRevokedKey(t *testing.T) {
 	t.Parallel()
 	node := process.Dev(t)
 	admin := node.Client(t)
-	info, secret, err := admin.CreateAPIKey(t.Context(), "to be revoked")
+	info, secret, err := admin.CreateAPIKey(t.Context(), flotilla.APIKeySpec{Description: "to be revoked"})
 	require.NoError(t, err)
 
 	protocols := new(http.Protocols)

@@ -150,7 +150,7 @@ func TestKeepAliveStream(t *testing.T) {
 	t.Parallel()
 	node := process.Dev(t)
 	admin := node.Client(t)
-	key, secret, err := admin.CreateAPIKey(t.Context(), "to be revoked")
+	key, secret, err := admin.CreateAPIKey(t.Context(), flotilla.APIKeySpec{Description: "to be revoked"})
 	require.NoError(t, err)
 	_, err = admin.Namespace("default").Leases.Grant(t.Context(), time.Hour, &flotilla.GrantOptions{ID: 7})
 	require.NoError(t, err)

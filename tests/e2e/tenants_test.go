@@ -61,7 +61,7 @@ func TestTenantsDoNotSeeEachOther(t *testing.T) {
 		require.Contains(t, []string{"shared-name", "of-a"}, ns.Name)
 	}
 
-	_, _, err = b.CreateAPIKey(ctx, "second") // else it is the last, which is refused for that
+	_, _, err = b.CreateAPIKey(ctx, flotilla.APIKeySpec{Description: "second"}) // else it is the last, which is refused for that
 	require.NoError(t, err)
 	ofA, err := a.APIKeys(ctx)
 	require.NoError(t, err)

@@ -1,0 +1,123 @@
+package placement
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/flotillakv/flotilla/placement/catalog"
+	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/tenancy"
+)
+
+const (
+	// reaperEvery is how often the reaper looks when there was nothing to do.
+	reaperEvery = 2 * time.Second
+	// reaperPause lies between two slices, so that others' writes go before.
+	reaperPause = 10 * time.Millisecond
+	// sliceRows is how many rows one slice removes at most: some milliseconds.
+	sliceRows = 2000
+	// slicesAtOnce is how many slices of one namespace are removed before the next
+	// one's turn, so that a large one does not keep back the small ones.
+	slicesAtOnce = 50
+	// reaperTimeout bounds one slice.
+	reaperTimeout = 10 * time.Second
+	// purgesAtOnce is how many namespaces are looked at in one turn.
+	purgesAtOnce = 16
+)
+
+// Deletions are the records of what is deleted, and the ways to remove it; they are
+// the catalog.
+type Deletions interface {
+	DueTenants(ctx context.Context, limit uint64) ([]tenancy.TenantID, error)
+	EraseTenant(ctx context.Context, tenant tenancy.TenantID) (done bool, err error)
+	Purges(ctx context.Context, limit uint64) ([]catalog.Purge, error)
+	DropSlice(ctx context.Context, p catalog.Purge, rowsMax uint32) (more bool, err error)
+	Purged(ctx context.Context, p catalog.Purge) error
+}
+
+// Reaper removes what was deleted: tenants whose grace period is over, and the data
+// of namespaces, a slice at a time. It works on the node that leads the system shard.
+// Each slice is a step by itself, and may be taken twice, so nothing is lost if the
+// node stops, and two that work at the same time do no harm.
+type Reaper struct {
+	self      string
+	leaders   Leaders
+	deletions Deletions
+	log       *slog.Logger
+}
+
+// NewReaper makes the reaper of the node self.
+func NewReaper(self string, leaders Leaders, deletions Deletions, log *slog.Logger) *Reaper {
+	return &Reaper{self: self, leaders: leaders, deletions: deletions, log: log}
+}
+
+// Run works while this node leads the system shard, until ctx ends.
+func (r *Reaper) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		busy := false
+		if leader, _ := r.leaders.Leader(shards.SystemShard); leader == r.self {
+			busy = r.turn(ctx)
+		}
+		if busy {
+			pause(ctx, reaperPause)
+		} else {
+			pause(ctx, reaperEvery)
+		}
+	}
+	return nil
+}
+
+// turn removes some slices. It tells whether there may be more.
+func (r *Reaper) turn(ctx context.Context) (busy bool) {
+	due, err := bounded(ctx, func(ctx context.Context) ([]tenancy.TenantID, error) { return r.deletions.DueTenants(ctx, 1) })
+	for _, tenant := range due {
+		var done bool
+		done, err = bounded(ctx, func(ctx context.Context) (bool, error) { return r.deletions.EraseTenant(ctx, tenant) })
+		if err != nil {
+			break
+		}
+		if busy = true; done {
+			r.log.Info("tenant removed", "tenant", string(tenant))
+		}
+	}
+	if err != nil {
+		r.log.Debug("deleted tenants cannot be removed now", "err", err)
+	}
+	purges, err := bounded(ctx, func(ctx context.Context) ([]catalog.Purge, error) { return r.deletions.Purges(ctx, purgesAtOnce) })
+	if err != nil {
+		r.log.Debug("deleted namespaces cannot be listed now", "err", err)
+		return false
+	}
+	for _, p := range purges {
+		if err := r.purge(ctx, p); err != nil {
+			r.log.Debug("data of a deleted namespace cannot be removed now", "namespace_id", p.Namespace, "shard_id", p.Shard, "err", err)
+			continue
+		}
+		busy = true
+	}
+	return busy
+}
+
+// purge removes some slices of a namespace.
+func (r *Reaper) purge(ctx context.Context, p catalog.Purge) error {
+	for range slicesAtOnce {
+		more, err := bounded(ctx, func(ctx context.Context) (bool, error) { return r.deletions.DropSlice(ctx, p, sliceRows) })
+		if err != nil {
+			return err
+		}
+		if !more {
+			_, err := bounded(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, r.deletions.Purged(ctx, p) })
+			return err
+		}
+		pause(ctx, reaperPause)
+	}
+	return nil
+}
+
+// bounded bounds the time of one step.
+func bounded[T any](ctx context.Context, step func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, reaperTimeout)
+	defer cancel()
+	return step(ctx)
+}
