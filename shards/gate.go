@@ -8,18 +8,19 @@ import (
 	"github.com/lni/dragonboat/v4/raftpb"
 )
 
-// gate keeps what other nodes send from the engine until it has started. The
-// engine starts its transport before the rest of itself, and takes a message that
-// comes in between, as on a busy node that starts again, for the end of the world.
-// Raft sends again what is dropped.
+// gate keeps what other nodes send from the engine until it has started, and from
+// other nodes what harms. The engine starts its transport before the rest of itself,
+// and takes a message that comes in between, as on a busy node that starts again, for
+// the end of the world. Raft sends again what is dropped.
 type gate struct {
 	config.TransportFactory
-	open atomic.Bool
+	open       atomic.Bool
+	heartbeats *heartbeats
 }
 
 // Create implements config.TransportFactory.
 func (g *gate) Create(cfg config.NodeHostConfig, messages raftio.MessageHandler, chunks raftio.ChunkHandler) raftio.ITransport {
-	return g.TransportFactory.Create(cfg,
+	transport := g.TransportFactory.Create(cfg,
 		func(batch raftpb.MessageBatch) {
 			if g.open.Load() {
 				messages(batch)
@@ -27,4 +28,5 @@ func (g *gate) Create(cfg config.NodeHostConfig, messages raftio.MessageHandler,
 		},
 		func(chunk raftpb.Chunk) bool { return g.open.Load() && chunks(chunk) },
 	)
+	return &heartbeatTransport{transport, g.heartbeats}
 }

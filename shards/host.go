@@ -38,6 +38,8 @@ type Host struct {
 	metrics  *metrics
 	watching *watch.Metrics
 	onHalt   func(error)
+	// heartbeats are those of the replicas that lead.
+	heartbeats *heartbeats
 
 	readOnly atomic.Bool
 	level    atomic.Uint32
@@ -73,7 +75,8 @@ func Start(ctx context.Context, cfg Config, st *store.Store, markers Markers, re
 	}
 	h.watching = watch.NewMetrics(reg, &h.accounts)
 	h.level.Store(machine.Level)
-	entrance := &gate{TransportFactory: h.cfg.Transport}
+	h.heartbeats = &heartbeats{interval: (heartbeatTicks - 1) * h.cfg.RTT}
+	entrance := &gate{TransportFactory: h.cfg.Transport, heartbeats: h.heartbeats}
 	node, err := dragonboat.NewNodeHost(h.nodeConfig(entrance))
 	if err != nil {
 		return nil, fmt.Errorf("start the Raft engine: %w", err)

@@ -212,6 +212,7 @@ func (h *Host) DropReplica(ctx context.Context, id ShardID, replicaID uint64) er
 		return fmt.Errorf("remove the log of replica %d of shard %d: %w", replicaID, id, err)
 	}
 	if _, err := h.shard(id); errors.Is(err, ErrShardNotFound) {
+		h.heartbeats.forget(id)
 		if err := h.store.Shard(uint64(id)).Destroy(); err != nil {
 			return fmt.Errorf("remove the state of replica %d of shard %d: %w", replicaID, id, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/lni/dragonboat/v4/config"
 	"github.com/lni/dragonboat/v4/raftio"
@@ -16,6 +17,9 @@ type Network struct {
 	mu    sync.Mutex
 	nodes map[string]*endpoint
 	cut   map[string]bool
+	slow  map[string]time.Duration
+	// entries counts the log entries that came to a node.
+	entries map[string]int
 }
 
 // Node is the transport of one node, by its id.
@@ -29,6 +33,40 @@ func (n *Network) Cut(id string, cut bool) {
 		n.cut = make(map[string]bool)
 	}
 	n.cut[id] = cut
+}
+
+// Slow has every batch of messages to a node take so long. What is to be sent to it
+// meanwhile goes together.
+func (n *Network) Slow(id string, takes time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.slow == nil {
+		n.slow = make(map[string]time.Duration)
+	}
+	n.slow[id] = takes
+}
+
+// Entries is how many log entries a node was sent, each as often as it was.
+func (n *Network) Entries(id string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.entries[id]
+}
+
+// carry counts what is sent to a node, and waits while it is under way.
+func (n *Network) carry(to string, batch raftpb.MessageBatch) {
+	n.mu.Lock()
+	if n.entries == nil {
+		n.entries = make(map[string]int)
+	}
+	for _, m := range batch.Requests {
+		n.entries[to] += len(m.Entries)
+	}
+	takes := n.slow[to]
+	n.mu.Unlock()
+	if takes > 0 {
+		<-time.After(takes)
+	}
 }
 
 var errCut = errors.New("the node cannot be reached")
@@ -106,6 +144,7 @@ func (*memoryConnection) Close() {}
 // SendMessageBatch implements raftio.IConnection. What is sent is copied, as a
 // real network does.
 func (c *memoryConnection) SendMessageBatch(batch raftpb.MessageBatch) error {
+	c.from.network.carry(c.to, batch)
 	to, err := c.from.network.reach(c.from.id, c.to)
 	if err != nil {
 		return err
