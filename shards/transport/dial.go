@@ -22,7 +22,7 @@ func (t *Transport) GetConnection(ctx context.Context, target string) (raftio.IC
 	if err != nil {
 		return nil, err
 	}
-	return &messageConn{s}, nil
+	return newMessageConn(ctx, t, target, s), nil
 }
 
 // GetSnapshotConnection implements raftio.ITransport: it connects to a node, for

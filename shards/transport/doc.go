@@ -9,7 +9,8 @@
 // that it is dialed, so a node may come back under another address. A connection
 // goes one way: each of two nodes dials the other. It begins with a handshake
 // (handshake.go), in which both sides make sure that they belong to one cluster
-// and that the right node is reached; after that it carries frames (frame.go).
+// and that the right node is reached; after that it carries frames (frame.go). One for
+// messages is made again when its other side has gone (messages.go).
 //
 // With TLS both sides show the certificate of a node; one of a client, of
 // the same authority, is refused (VerifyNode). Without TLS anybody who reaches

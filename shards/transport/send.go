@@ -120,20 +120,6 @@ func newSnapshotLimiter(bytesPerSecond int64) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(bytesPerSecond), int(turn))
 }
 
-// messageConn is a connection for messages. It implements raftio.IConnection.
-type messageConn struct{ *sender }
-
-// SendMessageBatch implements raftio.IConnection. After an error the connection
-// is good for nothing.
-func (c *messageConn) SendMessageBatch(batch pb.MessageBatch) error {
-	frame := c.frame(batch.SizeUpperLimit())
-	n, err := batch.MarshalTo(frame[frameHeaderBytes:])
-	if err != nil {
-		return fmt.Errorf("encode a batch of messages: %w", err)
-	}
-	return c.send(frame[:frameHeaderBytes+n], batchBytesMax)
-}
-
 // snapshotConn is a connection for a snapshot. It implements
 // raftio.ISnapshotConnection.
 type snapshotConn struct{ *sender }

@@ -163,7 +163,7 @@ func TestSendingTakesBoundedTime(t *testing.T) {
 		defer far.Close()
 		s := newSender(t.Context(), near, func() bool { return true }, newMetrics(prometheus.NewRegistry()), kindSnapshot)
 		begun := time.Now()
-		require.ErrorIs(t, (&messageConn{s}).SendMessageBatch(batch(1, nil)), os.ErrDeadlineExceeded)
+		require.ErrorIs(t, (&messageConn{sender: s}).SendMessageBatch(batch(1, nil)), os.ErrDeadlineExceeded)
 		require.Equal(t, writeTimeout, time.Since(begun))
 
 		go func() { _, _ = io.Copy(io.Discard, far) }() // and never says that it is done
