@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -215,6 +216,7 @@ type ClusterStatus struct {
 		Shard      uint64 `json:"shard"`
 		Replica    uint64 `json:"replica"`
 		LeaderNode string `json:"leader_node"`
+		Term       uint64 `json:"term"`
 		Applied    uint64 `json:"applied_index"`
 	} `json:"shards"`
 	Placements []struct {
@@ -255,6 +257,48 @@ func (c *Cluster) WaitReplicated(t *testing.T, node, voters int, within time.Dur
 		require.True(t, time.Now().Before(deadline), "the cluster is not replicated: %+v", status)
 		<-time.After(20 * time.Millisecond)
 	}
+}
+
+// LogOutputs logs what each node printed since its last start.
+func (c *Cluster) LogOutputs(t *testing.T) {
+	t.Helper()
+	for i, p := range c.Nodes {
+		t.Logf("output of %s:\n%s", nodeName(i), p.Output())
+	}
+}
+
+// WaitCaughtUp waits until all nodes have applied as much of a shard, of which each
+// has a replica. Nobody may write to it meanwhile.
+func (c *Cluster) WaitCaughtUp(t *testing.T, shard uint64, within time.Duration) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		said := make([]string, len(c.Nodes))
+		for i := range c.Nodes {
+			said[i] = c.Progress(i, shard)
+		}
+		if said[0] != "" && len(slices.Compact(slices.Clone(said))) == 1 {
+			return
+		}
+		require.True(t, time.Now().Before(deadline), "the replicas are not as far as each other: %q", said)
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
+// Progress is how far a node's replica of a shard is: its term, who leads as far as it
+// knows, and what it has applied. It is empty if the node does not answer, or has no
+// replica.
+func (c *Cluster) Progress(node int, shard uint64) string {
+	status := c.Status(node)
+	if status == nil {
+		return ""
+	}
+	for _, s := range status.Shards {
+		if s.Shard == shard {
+			return fmt.Sprintf("term %d, leader %q, applied %d", s.Term, s.LeaderNode, s.Applied)
+		}
+	}
+	return ""
 }
 
 // NodeState is the state of the node of a name; "" if the status, which may be nil,

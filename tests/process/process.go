@@ -164,10 +164,11 @@ func (p *Process) signal(t *testing.T, signal os.Signal) {
 	}
 }
 
-// endWithStacks ends a node that does not do what it should, and has it print what
+// endWithStacks ends a node, which may not do what it should, and has it print what
 // all its goroutines do.
 func (p *Process) endWithStacks() {
 	_ = p.cmd.Process.Signal(syscall.SIGQUIT)
+	_ = p.cmd.Process.Signal(syscall.SIGCONT) // it may be paused
 	select {
 	case <-p.exited:
 	case <-time.After(stopTimeout): // the cleanup ends it
@@ -188,6 +189,9 @@ func (p *Process) Output() string { return p.out.String() }
 func (p *Process) cleanup(t *testing.T) {
 	t.Helper()
 	if p.running() {
+		if t.Failed() {
+			p.endWithStacks() // a node that hangs says where
+		}
 		_ = p.cmd.Process.Kill()
 		<-p.exited
 	}
