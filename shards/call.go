@@ -95,7 +95,8 @@ func Await(ctx context.Context, tenant tenancy.TenantID, command *internalv1.Com
 func freesSpace(c *internalv1.Command) bool {
 	switch c.GetOperation().(type) {
 	case *internalv1.Command_Compact, *internalv1.Command_CompactAged, *internalv1.Command_PurgeSlice,
-		*internalv1.Command_KeepAlive, *internalv1.Command_RevokeLease, *internalv1.Command_ExpireLeases:
+		*internalv1.Command_KeepAlive, *internalv1.Command_RevokeLease, *internalv1.Command_ExpireLeases,
+		*internalv1.Command_DropNamespaceSlice:
 		return true
 	default:
 		return false

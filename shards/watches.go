@@ -2,8 +2,10 @@ package shards
 
 import (
 	"context"
+	"errors"
 	"iter"
 
+	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
@@ -58,6 +60,9 @@ func (h *Host) newHub(s *shard, m *watch.Metrics) *watch.Hub {
 	return watch.NewHub(h.cfg.Watch, &h.accounts, m, func(ns tenancy.NamespaceID, read func(mvcc.Reader, mvcc.State) error) error {
 		return h.readPresent(s, func(v *View) error {
 			space, state, err := v.Namespace(ns)
+			if _, dropped := errors.AsType[*machine.WrongEpochError](err); dropped {
+				return tenancy.ErrNamespaceNotFound // which ends its watches
+			}
 			if err != nil {
 				return err
 			}

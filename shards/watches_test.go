@@ -5,7 +5,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -73,4 +76,44 @@ func TestWatchesEndWithTheHostAndGoOnInTheNextOne(t *testing.T) {
 	again := n.watchAll(10, watch.Spec{From: answers[0].Resume})
 	n.put(10, "a", "3")
 	require.Equal(t, []string{"a=2", "a=3"}, n.events(again, 2))
+}
+
+func TestDroppedNamespaceEndsItsWatchesAndAnswersNothing(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shards.Config{})
+	n.put(10, "a", "1")
+	n.put(11, "a", "1")
+	live, silent, other := n.watchAll(10, watch.Spec{}), n.watchAll(10, watch.Spec{Start: []byte("z")}), n.watchAll(11, watch.Spec{})
+	behind := n.watchAll(10, watch.Spec{From: 1})
+	n.put(10, "a", "2")
+	require.Equal(t, []string{"a=2"}, n.events(live, 1))
+
+	_, err := n.host.Propose(t.Context(), dataShard, tenancy.SystemTenant, &internalv1.Command{
+		NamespaceId: 10, Epoch: 2, Operation: &internalv1.Command_DropNamespaceSlice{
+			DropNamespaceSlice: &internalv1.DropNamespaceSlice{RowsMax: 100},
+		},
+	})
+	require.NoError(t, err)
+	for _, stream := range []*watch.Stream{live, silent, behind} {
+		for ended := false; !ended; {
+			answers, err := stream.Next(t.Context(), nil)
+			require.NoError(t, err)
+			for _, a := range answers {
+				if a.Canceled {
+					require.ErrorIs(t, a.Err, tenancy.ErrNamespaceNotFound)
+					ended = true
+				}
+			}
+		}
+	}
+	hub, err := n.host.Watches(dataShard)
+	require.NoError(t, err)
+	late := watch.NewStream(watch.StreamConfig{})
+	t.Cleanup(late.Close)
+	require.ErrorIs(t, late.Create(hub, watch.Owner{Tenant: "tenant", Namespace: 10}, watch.Spec{From: 1}), tenancy.ErrNamespaceNotFound)
+
+	_, err = n.host.Query(t.Context(), dataShard, 10, shards.Linearizable, &flotillav1.GetRequest{Key: []byte("a")})
+	require.ErrorAs(t, err, new(*machine.WrongEpochError))
+	n.put(11, "a", "2")
+	require.Equal(t, []string{"a=2"}, n.events(other, 1))
 }

@@ -120,6 +120,7 @@ var table = []row{
 		func(p *internalv1.PeerError) error {
 			return &shards.LevelError{Needs: uint32(p.GetValue()), Has: uint32(p.GetMax())}
 		}),
+	condition(internalv1.PeerErrorKind_PEER_ERROR_KIND_NAMESPACE_NOT_FOUND, tenancy.ErrNamespaceNotFound),
 	condition(internalv1.PeerErrorKind_PEER_ERROR_KIND_DEADLINE_EXCEEDED, context.DeadlineExceeded),
 	condition(internalv1.PeerErrorKind_PEER_ERROR_KIND_CANCELED, context.Canceled),
 }

@@ -36,7 +36,7 @@ func samples() []error {
 		&tenancy.QuotaError{Limit: "watches_max", Value: 5}, &tenancy.QuotaError{Limit: "rate", Value: 5, RetryAfter: time.Second},
 		&shards.BusyError{Shard: 3, Queue: "tenant", RetryAfter: 50 * time.Millisecond},
 		&shards.NotLeaderError{Shard: 3}, &shards.NotLeaderError{Shard: 3, Leader: 2, Node: "n2"},
-		shards.ErrShardNotFound, shards.ErrStopping, shards.ErrDiskFull, &shards.LevelError{Needs: 3, Has: 2},
+		shards.ErrShardNotFound, shards.ErrStopping, shards.ErrDiskFull, &shards.LevelError{Needs: 3, Has: 2}, tenancy.ErrNamespaceNotFound,
 		shards.ErrOutcomeUnknown, fmt.Errorf("%w: %w", shards.ErrOutcomeUnknown, context.DeadlineExceeded),
 		fmt.Errorf("%w: %w", shards.ErrOutcomeUnknown, context.Canceled),
 		context.DeadlineExceeded, context.Canceled,

@@ -138,7 +138,8 @@ func (x *exchange) check(command []byte) error {
 	}
 	switch x.command.GetOperation().(type) {
 	case *internalv1.Command_Put, *internalv1.Command_Delete, *internalv1.Command_Txn, *internalv1.Command_Compact,
-		*internalv1.Command_GrantLease, *internalv1.Command_KeepAlive, *internalv1.Command_RevokeLease:
+		*internalv1.Command_GrantLease, *internalv1.Command_KeepAlive, *internalv1.Command_RevokeLease,
+		*internalv1.Command_DropNamespaceSlice:
 		return nil
 	default:
 		return &mvcc.InvalidError{Field: "command", Message: "is none that another node may send"}

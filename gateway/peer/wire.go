@@ -122,6 +122,8 @@ func encodeAnswer(into *internalv1.PeerAnswer, response proto.Message, err error
 		into.Answer = &internalv1.PeerAnswer_State{State: r}
 	case *internalv1.LeaseTTLsResponse:
 		into.Answer = &internalv1.PeerAnswer_LeaseTtls{LeaseTtls: r}
+	case *internalv1.DropNamespaceSliceResponse:
+		into.Answer = &internalv1.PeerAnswer_DropNamespaceSlice{DropNamespaceSlice: r}
 	default:
 		err := fmt.Errorf("%T is not an answer that this version sends", response)
 		into.Answer = &internalv1.PeerAnswer_Error{Error: encodeError(err)}
@@ -162,6 +164,8 @@ func decodeAnswer(node string, p *internalv1.PeerAnswer) (proto.Message, error) 
 			return nil, fmt.Errorf("node %s answered %d leases with %d TTLs", node, len(a.LeaseTtls.GetIds()), len(a.LeaseTtls.GetTtlSeconds()))
 		}
 		return a.LeaseTtls, nil
+	case *internalv1.PeerAnswer_DropNamespaceSlice:
+		return a.DropNamespaceSlice, nil
 	default:
 		return nil, fmt.Errorf("node %s gave an answer that this version does not know", node)
 	}

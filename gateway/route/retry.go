@@ -41,7 +41,7 @@ func conclude(err, unknown error) error {
 }
 
 // repeatable tells that applying a command twice is the same as once: those with a
-// request id, whose answers are kept, and renewals of leases.
+// request id, whose answers are kept, renewals of leases, and what is dropped.
 func repeatable(command *internalv1.Command) bool {
 	switch op := command.GetOperation().(type) {
 	case *internalv1.Command_Put:
@@ -56,7 +56,7 @@ func repeatable(command *internalv1.Command) bool {
 		return op.GrantLease.GetRequest().GetRequestId() != ""
 	case *internalv1.Command_RevokeLease:
 		return op.RevokeLease.GetRequestId() != ""
-	case *internalv1.Command_KeepAlive:
+	case *internalv1.Command_KeepAlive, *internalv1.Command_DropNamespaceSlice:
 		return true
 	default:
 		return false

@@ -128,7 +128,7 @@ func (m *Machine) compactAged(b Batch, req *internalv1.CompactAged) (proto.Messa
 
 func (m *Machine) compactTo(b Batch, id tenancy.NamespaceID, bucket uint64, revision mvcc.Revision) error {
 	ns, err := m.namespaces.get(b, id)
-	if err != nil {
+	if err != nil || ns.drop != nil {
 		return err
 	}
 	if ns.ageBucket == bucket && revision < ns.state.Revision {

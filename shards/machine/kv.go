@@ -64,8 +64,13 @@ func mutate[R mutation, A proto.Message](
 // because its route is old.
 func (m *Machine) owned(b Batch, id tenancy.NamespaceID, epoch uint64) (*namespace, error) {
 	ns, err := m.namespaces.get(b, id)
-	if err != nil || epoch == ns.epoch {
-		return ns, err
+	switch {
+	case err != nil:
+		return nil, err
+	case ns.drop != nil:
+		return nil, &WrongEpochError{Epoch: ns.epoch}
+	case epoch == ns.epoch:
+		return ns, nil
 	}
 	if err := ns.claim(epoch); err != nil {
 		return nil, err

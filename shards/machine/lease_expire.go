@@ -61,6 +61,9 @@ func (m *Machine) expire(b Batch, d dueLease) (deleted int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if ns.drop != nil { // its keys are gone
+		return 0, m.dropLease(b, d.name)
+	}
 	before := ns.state.Revision
 	s := &scope{m: m, batch: b, id: d.name.ns, ns: ns}
 	if deleted, err = s.endLease(d.name.id, d.keys); err != nil {

@@ -22,10 +22,12 @@ type Result struct {
 	Err error
 }
 
-// Change says that a namespace got new revisions.
+// Change says that a namespace got new revisions, up to this one.
 type Change struct {
 	Namespace tenancy.NamespaceID
 	Revision  mvcc.Revision
+	// Dropped says that it was removed instead.
+	Dropped bool
 }
 
 // A Machine applies log entries. Its memory is a cache of rows, which Load
@@ -181,6 +183,8 @@ func (m *Machine) dispatch(b Batch, c *internalv1.Command) (proto.Message, error
 		return mutate(m, b, c, op.RevokeLease, kindRevokeLease, revokeLease)
 	case *internalv1.Command_ExpireLeases:
 		return m.expireLeases(b, op.ExpireLeases)
+	case *internalv1.Command_DropNamespaceSlice:
+		return m.dropNamespaceSlice(b, c, op.DropNamespaceSlice)
 	default:
 		return nil, fmt.Errorf("%w: unknown command: a newer version wrote it", ErrBadEntry)
 	}

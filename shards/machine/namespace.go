@@ -36,6 +36,11 @@ type namespace struct {
 	ageBucket uint64
 	leases    uint64 // number of them
 	state     mvcc.State
+	// drop is how far its removal has come; nil if it was not dropped. Then all else
+	// but the epoch is as if it never was.
+	drop *internalv1.NamespaceDrop
+	// told is whether those who watch it were told that.
+	told bool
 	// written is the revision that is stored, or put into the batch.
 	written mvcc.Revision
 	dirty   bool
@@ -52,12 +57,16 @@ func (n *namespace) claim(epoch uint64) error {
 	return nil
 }
 
-// DecodeNamespaceState decodes a namespace's row. Readers of the stored state
-// use it too: a namespace without a row is mvcc.NewState().
+// DecodeNamespaceState decodes a namespace's row for those who read the stored
+// state: a namespace without a row is mvcc.NewState(), and one that was dropped is
+// refused with a *WrongEpochError.
 func DecodeNamespaceState(row []byte) (mvcc.State, error) {
 	var rec internalv1.NamespaceState
 	if err := proto.Unmarshal(row, &rec); err != nil {
 		return mvcc.State{}, fmt.Errorf("decode a namespace's state: %w", err)
+	}
+	if rec.GetDrop() != nil {
+		return mvcc.State{}, &WrongEpochError{Epoch: rec.GetEpoch()}
 	}
 	return StateOf(&rec), nil
 }
@@ -85,6 +94,9 @@ func StateProto(state mvcc.State) *internalv1.NamespaceState {
 }
 
 func (n *namespace) record() *internalv1.NamespaceState {
+	if n.drop != nil {
+		return &internalv1.NamespaceState{Epoch: n.epoch, Drop: n.drop}
+	}
 	rec := StateProto(n.state)
 	rec.Epoch, rec.AgeBucket, rec.Leases = n.epoch, n.ageBucket, n.leases
 	return rec
@@ -119,7 +131,10 @@ func (c *namespaceCache) get(rows Rows, id tenancy.NamespaceID) (*namespace, err
 		if err := proto.Unmarshal(row, &rec); err != nil {
 			return nil, fmt.Errorf("decode a namespace's state: %w", err)
 		}
-		ns.epoch, ns.ageBucket, ns.leases, ns.state = rec.GetEpoch(), rec.GetAgeBucket(), rec.GetLeases(), StateOf(&rec)
+		ns.epoch, ns.drop, ns.told = rec.GetEpoch(), rec.GetDrop(), rec.GetDrop() != nil
+		if ns.drop == nil {
+			ns.ageBucket, ns.leases, ns.state = rec.GetAgeBucket(), rec.GetLeases(), StateOf(&rec)
+		}
 	}
 	ns.written = ns.state.Revision
 	ns.lru = c.used.PushFront(ns)
@@ -154,6 +169,10 @@ func (c *namespaceCache) flush(b Batch, changes []Change) ([]Change, error) {
 			return nil, fmt.Errorf("store a namespace's state: %w", err)
 		}
 		ns.dirty = false
+		if ns.drop != nil && !ns.told {
+			changes = append(changes, Change{Namespace: ns.id, Dropped: true})
+			ns.told = true
+		}
 		if ns.state.Revision != ns.written {
 			changes = append(changes, Change{Namespace: ns.id, Revision: ns.state.Revision})
 			ns.written = ns.state.Revision

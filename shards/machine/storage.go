@@ -68,4 +68,7 @@ type Batch interface {
 	SetRow(table Table, ns tenancy.NamespaceID, key, value []byte) error
 	// DeleteRow removes a plain row; one that is absent is no error.
 	DeleteRow(table Table, ns tenancy.NamespaceID, key []byte) error
+	// DropNamespace removes all rows of a namespace but that of its state, however
+	// many there are. Nothing may be written to its key space any more.
+	DropNamespace(ns tenancy.NamespaceID) error
 }

@@ -46,6 +46,8 @@ type Batch struct {
 	merged    *pebble.Iterator // over the committed state and the indexed batch, for lookups
 	idle      idleScans        // likewise, for scans
 
+	dropped []droppedNamespace // those that the batch drops
+
 	visible bool  // it was committed
 	err     error // why the batch cannot be used
 }
@@ -91,7 +93,7 @@ func (b *Batch) Commit() error {
 		return nil
 	}
 	s := b.shard.store
-	bytes, err := s.recents.commit(b.overlay.entries, b.memTableBytes(), func() error {
+	bytes, err := s.recents.commit(b.overlay.entries, b.dropped, b.memTableBytes(), func() error {
 		return b.writes.Commit(pebble.NoSync)
 	})
 	if err != nil {
@@ -173,7 +175,7 @@ func (b *Batch) Row(table Table, ns tenancy.NamespaceID, key []byte) (value []by
 	if e := b.overlay.find(hash, b.key); e != nil {
 		return e.value, !e.deleted, nil
 	}
-	it, err := b.committedState(hash)
+	it, err := b.committedState(b.key, hash)
 	if err != nil {
 		return nil, false, err
 	}

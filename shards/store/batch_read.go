@@ -14,14 +14,17 @@ import (
 func (b *Batch) hash(prefix []byte) uint64 { return b.shard.store.recents.hash(prefix) }
 
 // committedState is for lookups of what the batch did not write.
-func (b *Batch) committedState(hash uint64) (*pebble.Iterator, error) {
+func (b *Batch) committedState(prefix []byte, hash uint64) (*pebble.Iterator, error) {
+	if b.isDropped(prefix) {
+		return b.mergedState()
+	}
 	if b.committed.all == nil {
 		var err error
 		if b.committed, err = b.shard.newLookups(); err != nil {
 			return nil, err
 		}
 	}
-	return b.committed.iterator(b.shard, hash)
+	return b.committed.iterator(b.shard, prefix, hash)
 }
 
 // index makes the batch one that Pebble can iterate over.
@@ -124,7 +127,7 @@ func (n *namespaceBatch) Version(key []byte, at mvcc.Revision) (mvcc.Revision, [
 		e = nil
 		it, err = b.mergedState()
 	} else {
-		it, err = b.committedState(hash)
+		it, err = b.committedState(prefix, hash)
 	}
 	if err != nil {
 		return 0, nil, false, err

@@ -23,6 +23,7 @@ type model struct {
 	versions map[versionID]string
 	events   map[eventID]string
 	rows     map[rowID]string
+	dropped  map[tenancy.NamespaceID]bool
 }
 
 type (
@@ -44,11 +45,11 @@ type (
 )
 
 func newModel() *model {
-	return &model{map[versionID]string{}, map[eventID]string{}, map[rowID]string{}}
+	return &model{map[versionID]string{}, map[eventID]string{}, map[rowID]string{}, map[tenancy.NamespaceID]bool{}}
 }
 
 func (m *model) clone() *model {
-	return &model{maps.Clone(m.versions), maps.Clone(m.events), maps.Clone(m.rows)}
+	return &model{maps.Clone(m.versions), maps.Clone(m.events), maps.Clone(m.rows), maps.Clone(m.dropped)}
 }
 
 type foundVersion struct {
@@ -120,8 +121,8 @@ func (b *Batch) reads() reads {
 }
 
 var (
-	modelNamespaces = []tenancy.NamespaceID{1, 2}
-	modelTables     = []Table{machine.TableState, machine.TableAges}
+	modelNamespaces = []tenancy.NamespaceID{1, 2, 3}
+	modelTables     = []Table{machine.TableState, machine.TableAges, tableMax}
 )
 
 // Few keys and revisions, so that operations meet.
@@ -198,10 +199,10 @@ func (m *model) write(t *rapid.T, b *Batch) {
 		value = strings.Repeat("v", rememberedValueBytesMax+1)
 	}
 	w := b.Namespace(ns)
-	switch rapid.IntRange(0, 7).Draw(t, "write") {
+	switch rapid.IntRange(0, 8).Draw(t, "write") {
 	case 0, 1, 2:
-		if _, stored := m.versions[versionID{ns, key, rev}]; stored {
-			return // each is stored at most once
+		if _, stored := m.versions[versionID{ns, key, rev}]; stored || m.dropped[ns] {
+			return // each is stored at most once, and none after the namespace was dropped
 		}
 		require.NoError(t, w.PutVersion([]byte(key), rev, []byte(value)))
 		m.versions[versionID{ns, key, rev}] = value
@@ -220,7 +221,20 @@ func (m *model) write(t *rapid.T, b *Batch) {
 	case 7:
 		require.NoError(t, b.DeleteRow(table, ns, []byte(key)))
 		delete(m.rows, rowID{table, ns, key})
+	case 8:
+		if ns == modelNamespaces[0] || rapid.IntRange(0, 2).Draw(t, "drop") > 0 {
+			return // or there would soon be nothing to read
+		}
+		require.NoError(t, b.DropNamespace(ns))
+		m.drop(ns)
 	}
+}
+
+func (m *model) drop(ns tenancy.NamespaceID) {
+	m.dropped[ns] = true
+	maps.DeleteFunc(m.versions, func(id versionID, _ string) bool { return id.ns == ns })
+	maps.DeleteFunc(m.events, func(id eventID, _ string) bool { return id.ns == ns })
+	maps.DeleteFunc(m.rows, func(id rowID, _ string) bool { return id.ns == ns && id.table != machine.TableState })
 }
 
 // Goal: a batch and a view read what the model says, whatever was written in

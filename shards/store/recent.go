@@ -19,6 +19,9 @@ import (
 //	A key that is in no generation at some moment has all its committed rows
 //	in tables at that moment.
 //
+// The keys of a namespace that was dropped were written all at once in this sense,
+// so the generation has the beginning that they share.
+//
 // That needs a key to be in a generation before it is committed, and a commit
 // not to straddle the sealing: it would leave its keys in a generation that a
 // flush drops which did not write them. The lock sees to the latter.
@@ -40,15 +43,19 @@ func newRecents(memTableBytes uint64) *recents {
 
 func (r *recents) hash(prefix []byte) uint64 { return maphash.Bytes(r.seed, prefix) }
 
-// commit runs a commit of keys with the hashes. It returns how many bytes were
-// committed since the last sealing.
-func (r *recents) commit(entries []overlayEntry, bytes int, commit func() error) (int64, error) {
+// commit runs a commit of keys with the hashes, in which namespaces are dropped. It
+// returns how many bytes were committed since the last sealing.
+func (r *recents) commit(entries []overlayEntry, dropped []droppedNamespace, bytes int, commit func() error) (int64, error) {
 	r.committing.RLock()
 	defer r.committing.RUnlock()
 	generations := *r.generations.Load()
 	present := generations[len(generations)-1]
 	for i := range entries {
 		present.add(entries[i].hash)
+	}
+	for i := range dropped {
+		present.add(r.hash(dropped[i][:]))
+		present.drops.Store(true)
 	}
 	return present.bytes.Add(int64(bytes)), commit()
 }
@@ -76,6 +83,9 @@ func (r *recents) dropSealed() {
 type recentKeys struct {
 	words []atomic.Uint64 // a power of two of them
 	bytes atomic.Int64    // committed, not of the filter
+	// drops is set once the filter has beginnings of keys too: those of namespaces
+	// that were dropped.
+	drops atomic.Bool
 }
 
 func newRecentKeys(bytes int) *recentKeys {
@@ -139,9 +149,9 @@ func (r *recents) lookups(open func() (*pebble.Iterator, error)) (lookups, error
 }
 
 // iterator returns the iterator to look a key up with.
-func (l *lookups) iterator(sh *Shard, hash uint64) (*pebble.Iterator, error) {
+func (l *lookups) iterator(sh *Shard, prefix []byte, hash uint64) (*pebble.Iterator, error) {
 	for _, keys := range l.recent {
-		if keys.has(hash) {
+		if keys.has(hash) || keys.drops.Load() && keys.has(sh.store.recents.hash(prefix[:namespaceBytes])) {
 			return l.all, nil
 		}
 	}

@@ -75,7 +75,7 @@ func TestSealingWaitsForCommits(t *testing.T) {
 	t.Parallel()
 	r := newRecents(memTableBytesMin)
 	entries := []overlayEntry{{hash: 12345}}
-	_, err := r.commit(entries, 1, func() error {
+	_, err := r.commit(entries, nil, 1, func() error {
 		require.True(t, (*r.generations.Load())[0].has(12345), "noted before it is committed")
 		require.False(t, r.committing.TryLock(), "seal would not wait")
 		return nil

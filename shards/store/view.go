@@ -60,7 +60,7 @@ func (v *View) Row(table Table, ns tenancy.NamespaceID, key []byte) (value []byt
 		return nil, false, err
 	}
 	v.key = appendRow(v.key[:0], v.shard.number, ns, table, key)
-	it, err := v.iterator(v.shard, v.shard.store.recents.hash(v.key))
+	it, err := v.iterator(v.shard, v.key, v.shard.store.recents.hash(v.key))
 	if err != nil {
 		return nil, false, err
 	}
@@ -99,7 +99,8 @@ func (n *namespaceView) Version(key []byte, at mvcc.Revision) (mvcc.Revision, []
 		return 0, nil, false, v.err
 	}
 	v.key = appendVersion(v.key[:0], v.shard.number, n.ns, key, at)
-	it, err := v.iterator(v.shard, v.shard.store.recents.hash(v.key[:len(v.key)-versionSuffixBytes]))
+	prefix := v.key[:len(v.key)-versionSuffixBytes]
+	it, err := v.iterator(v.shard, prefix, v.shard.store.recents.hash(prefix))
 	if err != nil {
 		return 0, nil, false, err
 	}

@@ -74,7 +74,12 @@ func (r *Recorder) Namespace(ns tenancy.NamespaceID) mvcc.Writer {
 func (r *Recorder) Publish(changes []machine.Change) {
 	if !r.hub.idle() {
 		for _, c := range changes {
-			if f := r.hub.feed(c.Namespace); f != nil {
+			f := r.hub.feed(c.Namespace)
+			switch {
+			case f == nil:
+			case c.Dropped:
+				f.reset() // the watches look what there is, and find out
+			default:
 				events, complete := r.recorded(c.Namespace)
 				f.publish(c.Revision, events, complete)
 			}

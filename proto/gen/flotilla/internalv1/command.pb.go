@@ -305,11 +305,12 @@ func (*Command_ExpireLeases) isCommand_Operation() {}
 func (*Command_DropNamespaceSlice) isCommand_Operation() {}
 
 // DropNamespaceSlice removes what is left of a namespace that the catalog has not
-// any more: keys, history, leases, and last its counters. Its epoch is greater than
-// any before, so that no other command of the namespace is applied after it.
+// any more: with the first slice its keys, its history and its counters, at once,
+// then its leases and other rows of the shard. Its epoch is greater than any before;
+// no other command of the namespace is applied after it, and nothing of it is read.
 type DropNamespaceSlice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most this many rows are removed.
+	// At most this many rows of the shard are looked at.
 	RowsMax       uint32 `protobuf:"varint,1,opt,name=rows_max,json=rowsMax,proto3" json:"rows_max,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -355,7 +356,8 @@ func (x *DropNamespaceSlice) GetRowsMax() uint32 {
 // DropNamespaceSliceResponse says whether to go on.
 type DropNamespaceSliceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Number of rows removed.
+	// Number of the shard's rows removed. Those of keys and history are not counted:
+	// they go without being looked at.
 	Rows uint64 `protobuf:"varint,1,opt,name=rows,proto3" json:"rows,omitempty"`
 	// There is more of it.
 	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`

@@ -84,6 +84,8 @@ const (
 	PeerErrorKind_PEER_ERROR_KIND_TENANT_TOO_LARGE PeerErrorKind = 27
 	// shards.LevelError: value is what the command needs, max what the cluster has.
 	PeerErrorKind_PEER_ERROR_KIND_LEVEL PeerErrorKind = 28
+	// tenancy.ErrNamespaceNotFound.
+	PeerErrorKind_PEER_ERROR_KIND_NAMESPACE_NOT_FOUND PeerErrorKind = 29
 )
 
 // Enum value maps for PeerErrorKind.
@@ -118,6 +120,7 @@ var (
 		26: "PEER_ERROR_KIND_CANCELED",
 		27: "PEER_ERROR_KIND_TENANT_TOO_LARGE",
 		28: "PEER_ERROR_KIND_LEVEL",
+		29: "PEER_ERROR_KIND_NAMESPACE_NOT_FOUND",
 	}
 	PeerErrorKind_value = map[string]int32{
 		"PEER_ERROR_KIND_UNSPECIFIED":             0,
@@ -149,6 +152,7 @@ var (
 		"PEER_ERROR_KIND_CANCELED":                26,
 		"PEER_ERROR_KIND_TENANT_TOO_LARGE":        27,
 		"PEER_ERROR_KIND_LEVEL":                   28,
+		"PEER_ERROR_KIND_NAMESPACE_NOT_FOUND":     29,
 	}
 )
 
@@ -815,6 +819,7 @@ type PeerAnswer struct {
 	//	*PeerAnswer_State
 	//	*PeerAnswer_LeaseTtls
 	//	*PeerAnswer_Failed
+	//	*PeerAnswer_DropNamespaceSlice
 	Answer        isPeerAnswer_Answer `protobuf_oneof:"answer"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1015,6 +1020,15 @@ func (x *PeerAnswer) GetFailed() *PeerError {
 	return nil
 }
 
+func (x *PeerAnswer) GetDropNamespaceSlice() *DropNamespaceSliceResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*PeerAnswer_DropNamespaceSlice); ok {
+			return x.DropNamespaceSlice
+		}
+	}
+	return nil
+}
+
 type isPeerAnswer_Answer interface {
 	isPeerAnswer_Answer()
 }
@@ -1099,6 +1113,11 @@ type PeerAnswer_Failed struct {
 	Failed *PeerError `protobuf:"bytes,18,opt,name=failed,proto3,oneof"`
 }
 
+type PeerAnswer_DropNamespaceSlice struct {
+	// To the removal of a slice of a namespace.
+	DropNamespaceSlice *DropNamespaceSliceResponse `protobuf:"bytes,19,opt,name=drop_namespace_slice,json=dropNamespaceSlice,proto3,oneof"`
+}
+
 func (*PeerAnswer_Error) isPeerAnswer_Answer() {}
 
 func (*PeerAnswer_Unread) isPeerAnswer_Answer() {}
@@ -1130,6 +1149,8 @@ func (*PeerAnswer_State) isPeerAnswer_Answer() {}
 func (*PeerAnswer_LeaseTtls) isPeerAnswer_Answer() {}
 
 func (*PeerAnswer_Failed) isPeerAnswer_Answer() {}
+
+func (*PeerAnswer_DropNamespaceSlice) isPeerAnswer_Answer() {}
 
 // PeerError is an error of a shard such that the node that gets it can tell its
 // caller the same as the node that made it.
@@ -1775,7 +1796,7 @@ var File_flotilla_internal_v1_peer_proto protoreflect.FileDescriptor
 
 const file_flotilla_internal_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x1fflotilla/internal/v1/peer.proto\x12\x14flotilla.internal.v1\x1a!flotilla/internal/v1/record.proto\x1a\x14flotilla/v1/kv.proto\x1a\x17flotilla/v1/lease.proto\x1a\x17flotilla/v1/watch.proto\"V\n" +
+	"\x1fflotilla/internal/v1/peer.proto\x12\x14flotilla.internal.v1\x1a\"flotilla/internal/v1/command.proto\x1a!flotilla/internal/v1/record.proto\x1a\x14flotilla/v1/kv.proto\x1a\x17flotilla/v1/lease.proto\x1a\x17flotilla/v1/watch.proto\"V\n" +
 	"\x0fExchangeRequest\x12C\n" +
 	"\n" +
 	"operations\x18\x01 \x03(\v2#.flotilla.internal.v1.PeerOperationR\n" +
@@ -1818,7 +1839,7 @@ const file_flotilla_internal_v1_peer_proto_rawDesc = "" +
 	"ttlSeconds\"h\n" +
 	"\x10ExchangeResponse\x12:\n" +
 	"\aanswers\x18\x01 \x03(\v2 .flotilla.internal.v1.PeerAnswerR\aanswers\x12\x18\n" +
-	"\aclosing\x18\x02 \x01(\bR\aclosing\"\xcf\a\n" +
+	"\aclosing\x18\x02 \x01(\bR\aclosing\"\xb5\b\n" +
 	"\n" +
 	"PeerAnswer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
@@ -1843,7 +1864,8 @@ const file_flotilla_internal_v1_peer_proto_rawDesc = "" +
 	"\x05state\x18\x10 \x01(\v2$.flotilla.internal.v1.NamespaceStateH\x00R\x05state\x12H\n" +
 	"\n" +
 	"lease_ttls\x18\x11 \x01(\v2'.flotilla.internal.v1.LeaseTTLsResponseH\x00R\tleaseTtls\x129\n" +
-	"\x06failed\x18\x12 \x01(\v2\x1f.flotilla.internal.v1.PeerErrorH\x00R\x06failedB\b\n" +
+	"\x06failed\x18\x12 \x01(\v2\x1f.flotilla.internal.v1.PeerErrorH\x00R\x06failed\x12d\n" +
+	"\x14drop_namespace_slice\x18\x13 \x01(\v20.flotilla.internal.v1.DropNamespaceSliceResponseH\x00R\x12dropNamespaceSliceB\b\n" +
 	"\x06answer\"\xee\x01\n" +
 	"\tPeerError\x127\n" +
 	"\x04kind\x18\x01 \x01(\x0e2#.flotilla.internal.v1.PeerErrorKindR\x04kind\x12\x12\n" +
@@ -1897,7 +1919,7 @@ const file_flotilla_internal_v1_peer_proto_rawDesc = "" +
 	"\bfragment\x18\t \x01(\bR\bfragment\x12*\n" +
 	"\x06events\x18\n" +
 	" \x03(\v2\x12.flotilla.v1.EventR\x06events\x12\x17\n" +
-	"\aprev_kv\x18\v \x01(\bR\x06prevKv*\xe9\a\n" +
+	"\aprev_kv\x18\v \x01(\bR\x06prevKv*\x92\b\n" +
 	"\rPeerErrorKind\x12\x1f\n" +
 	"\x1bPEER_ERROR_KIND_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dPEER_ERROR_KIND_KEY_NOT_FOUND\x10\x01\x12\x1e\n" +
@@ -1928,7 +1950,8 @@ const file_flotilla_internal_v1_peer_proto_rawDesc = "" +
 	"!PEER_ERROR_KIND_DEADLINE_EXCEEDED\x10\x19\x12\x1c\n" +
 	"\x18PEER_ERROR_KIND_CANCELED\x10\x1a\x12$\n" +
 	" PEER_ERROR_KIND_TENANT_TOO_LARGE\x10\x1b\x12\x19\n" +
-	"\x15PEER_ERROR_KIND_LEVEL\x10\x1c2\xc2\x01\n" +
+	"\x15PEER_ERROR_KIND_LEVEL\x10\x1c\x12'\n" +
+	"#PEER_ERROR_KIND_NAMESPACE_NOT_FOUND\x10\x1d2\xc2\x01\n" +
 	"\vPeerService\x12]\n" +
 	"\bExchange\x12%.flotilla.internal.v1.ExchangeRequest\x1a&.flotilla.internal.v1.ExchangeResponse(\x010\x01\x12T\n" +
 	"\x05Watch\x12\".flotilla.internal.v1.WatchRequest\x1a#.flotilla.internal.v1.WatchResponse(\x010\x01B\xd5\x01\n" +
@@ -1949,40 +1972,41 @@ func file_flotilla_internal_v1_peer_proto_rawDescGZIP() []byte {
 var file_flotilla_internal_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_flotilla_internal_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_flotilla_internal_v1_peer_proto_goTypes = []any{
-	(PeerErrorKind)(0),             // 0: flotilla.internal.v1.PeerErrorKind
-	(*ExchangeRequest)(nil),        // 1: flotilla.internal.v1.ExchangeRequest
-	(*PeerOperation)(nil),          // 2: flotilla.internal.v1.PeerOperation
-	(*PeerQueries)(nil),            // 3: flotilla.internal.v1.PeerQueries
-	(*PeerQuery)(nil),              // 4: flotilla.internal.v1.PeerQuery
-	(*NamespaceStateRequest)(nil),  // 5: flotilla.internal.v1.NamespaceStateRequest
-	(*LeaseTTLsRequest)(nil),       // 6: flotilla.internal.v1.LeaseTTLsRequest
-	(*LeaseTTLsResponse)(nil),      // 7: flotilla.internal.v1.LeaseTTLsResponse
-	(*ExchangeResponse)(nil),       // 8: flotilla.internal.v1.ExchangeResponse
-	(*PeerAnswer)(nil),             // 9: flotilla.internal.v1.PeerAnswer
-	(*PeerError)(nil),              // 10: flotilla.internal.v1.PeerError
-	(*WatchRequest)(nil),           // 11: flotilla.internal.v1.WatchRequest
-	(*WatchOpen)(nil),              // 12: flotilla.internal.v1.WatchOpen
-	(*WatchBegin)(nil),             // 13: flotilla.internal.v1.WatchBegin
-	(*WatchResponse)(nil),          // 14: flotilla.internal.v1.WatchResponse
-	(*WatchAnswer)(nil),            // 15: flotilla.internal.v1.WatchAnswer
-	(*v1.GetRequest)(nil),          // 16: flotilla.v1.GetRequest
-	(*v1.RangeRequest)(nil),        // 17: flotilla.v1.RangeRequest
-	(*v1.TxnRequest)(nil),          // 18: flotilla.v1.TxnRequest
-	(*v1.GetLeaseRequest)(nil),     // 19: flotilla.v1.GetLeaseRequest
-	(*v1.ListLeasesRequest)(nil),   // 20: flotilla.v1.ListLeasesRequest
-	(*v1.GetResponse)(nil),         // 21: flotilla.v1.GetResponse
-	(*v1.PutResponse)(nil),         // 22: flotilla.v1.PutResponse
-	(*v1.RangeResponse)(nil),       // 23: flotilla.v1.RangeResponse
-	(*v1.DeleteResponse)(nil),      // 24: flotilla.v1.DeleteResponse
-	(*v1.TxnResponse)(nil),         // 25: flotilla.v1.TxnResponse
-	(*v1.CompactResponse)(nil),     // 26: flotilla.v1.CompactResponse
-	(*v1.GrantLeaseResponse)(nil),  // 27: flotilla.v1.GrantLeaseResponse
-	(*v1.KeepAliveResponse)(nil),   // 28: flotilla.v1.KeepAliveResponse
-	(*v1.RevokeLeaseResponse)(nil), // 29: flotilla.v1.RevokeLeaseResponse
-	(*v1.GetLeaseResponse)(nil),    // 30: flotilla.v1.GetLeaseResponse
-	(*v1.ListLeasesResponse)(nil),  // 31: flotilla.v1.ListLeasesResponse
-	(*NamespaceState)(nil),         // 32: flotilla.internal.v1.NamespaceState
-	(*v1.Event)(nil),               // 33: flotilla.v1.Event
+	(PeerErrorKind)(0),                 // 0: flotilla.internal.v1.PeerErrorKind
+	(*ExchangeRequest)(nil),            // 1: flotilla.internal.v1.ExchangeRequest
+	(*PeerOperation)(nil),              // 2: flotilla.internal.v1.PeerOperation
+	(*PeerQueries)(nil),                // 3: flotilla.internal.v1.PeerQueries
+	(*PeerQuery)(nil),                  // 4: flotilla.internal.v1.PeerQuery
+	(*NamespaceStateRequest)(nil),      // 5: flotilla.internal.v1.NamespaceStateRequest
+	(*LeaseTTLsRequest)(nil),           // 6: flotilla.internal.v1.LeaseTTLsRequest
+	(*LeaseTTLsResponse)(nil),          // 7: flotilla.internal.v1.LeaseTTLsResponse
+	(*ExchangeResponse)(nil),           // 8: flotilla.internal.v1.ExchangeResponse
+	(*PeerAnswer)(nil),                 // 9: flotilla.internal.v1.PeerAnswer
+	(*PeerError)(nil),                  // 10: flotilla.internal.v1.PeerError
+	(*WatchRequest)(nil),               // 11: flotilla.internal.v1.WatchRequest
+	(*WatchOpen)(nil),                  // 12: flotilla.internal.v1.WatchOpen
+	(*WatchBegin)(nil),                 // 13: flotilla.internal.v1.WatchBegin
+	(*WatchResponse)(nil),              // 14: flotilla.internal.v1.WatchResponse
+	(*WatchAnswer)(nil),                // 15: flotilla.internal.v1.WatchAnswer
+	(*v1.GetRequest)(nil),              // 16: flotilla.v1.GetRequest
+	(*v1.RangeRequest)(nil),            // 17: flotilla.v1.RangeRequest
+	(*v1.TxnRequest)(nil),              // 18: flotilla.v1.TxnRequest
+	(*v1.GetLeaseRequest)(nil),         // 19: flotilla.v1.GetLeaseRequest
+	(*v1.ListLeasesRequest)(nil),       // 20: flotilla.v1.ListLeasesRequest
+	(*v1.GetResponse)(nil),             // 21: flotilla.v1.GetResponse
+	(*v1.PutResponse)(nil),             // 22: flotilla.v1.PutResponse
+	(*v1.RangeResponse)(nil),           // 23: flotilla.v1.RangeResponse
+	(*v1.DeleteResponse)(nil),          // 24: flotilla.v1.DeleteResponse
+	(*v1.TxnResponse)(nil),             // 25: flotilla.v1.TxnResponse
+	(*v1.CompactResponse)(nil),         // 26: flotilla.v1.CompactResponse
+	(*v1.GrantLeaseResponse)(nil),      // 27: flotilla.v1.GrantLeaseResponse
+	(*v1.KeepAliveResponse)(nil),       // 28: flotilla.v1.KeepAliveResponse
+	(*v1.RevokeLeaseResponse)(nil),     // 29: flotilla.v1.RevokeLeaseResponse
+	(*v1.GetLeaseResponse)(nil),        // 30: flotilla.v1.GetLeaseResponse
+	(*v1.ListLeasesResponse)(nil),      // 31: flotilla.v1.ListLeasesResponse
+	(*NamespaceState)(nil),             // 32: flotilla.internal.v1.NamespaceState
+	(*DropNamespaceSliceResponse)(nil), // 33: flotilla.internal.v1.DropNamespaceSliceResponse
+	(*v1.Event)(nil),                   // 34: flotilla.v1.Event
 }
 var file_flotilla_internal_v1_peer_proto_depIdxs = []int32{
 	2,  // 0: flotilla.internal.v1.ExchangeRequest.operations:type_name -> flotilla.internal.v1.PeerOperation
@@ -2011,21 +2035,22 @@ var file_flotilla_internal_v1_peer_proto_depIdxs = []int32{
 	32, // 23: flotilla.internal.v1.PeerAnswer.state:type_name -> flotilla.internal.v1.NamespaceState
 	7,  // 24: flotilla.internal.v1.PeerAnswer.lease_ttls:type_name -> flotilla.internal.v1.LeaseTTLsResponse
 	10, // 25: flotilla.internal.v1.PeerAnswer.failed:type_name -> flotilla.internal.v1.PeerError
-	0,  // 26: flotilla.internal.v1.PeerError.kind:type_name -> flotilla.internal.v1.PeerErrorKind
-	12, // 27: flotilla.internal.v1.WatchRequest.open:type_name -> flotilla.internal.v1.WatchOpen
-	13, // 28: flotilla.internal.v1.WatchRequest.begin:type_name -> flotilla.internal.v1.WatchBegin
-	15, // 29: flotilla.internal.v1.WatchResponse.answers:type_name -> flotilla.internal.v1.WatchAnswer
-	10, // 30: flotilla.internal.v1.WatchAnswer.error:type_name -> flotilla.internal.v1.PeerError
-	33, // 31: flotilla.internal.v1.WatchAnswer.events:type_name -> flotilla.v1.Event
-	1,  // 32: flotilla.internal.v1.PeerService.Exchange:input_type -> flotilla.internal.v1.ExchangeRequest
-	11, // 33: flotilla.internal.v1.PeerService.Watch:input_type -> flotilla.internal.v1.WatchRequest
-	8,  // 34: flotilla.internal.v1.PeerService.Exchange:output_type -> flotilla.internal.v1.ExchangeResponse
-	14, // 35: flotilla.internal.v1.PeerService.Watch:output_type -> flotilla.internal.v1.WatchResponse
-	34, // [34:36] is the sub-list for method output_type
-	32, // [32:34] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	33, // 26: flotilla.internal.v1.PeerAnswer.drop_namespace_slice:type_name -> flotilla.internal.v1.DropNamespaceSliceResponse
+	0,  // 27: flotilla.internal.v1.PeerError.kind:type_name -> flotilla.internal.v1.PeerErrorKind
+	12, // 28: flotilla.internal.v1.WatchRequest.open:type_name -> flotilla.internal.v1.WatchOpen
+	13, // 29: flotilla.internal.v1.WatchRequest.begin:type_name -> flotilla.internal.v1.WatchBegin
+	15, // 30: flotilla.internal.v1.WatchResponse.answers:type_name -> flotilla.internal.v1.WatchAnswer
+	10, // 31: flotilla.internal.v1.WatchAnswer.error:type_name -> flotilla.internal.v1.PeerError
+	34, // 32: flotilla.internal.v1.WatchAnswer.events:type_name -> flotilla.v1.Event
+	1,  // 33: flotilla.internal.v1.PeerService.Exchange:input_type -> flotilla.internal.v1.ExchangeRequest
+	11, // 34: flotilla.internal.v1.PeerService.Watch:input_type -> flotilla.internal.v1.WatchRequest
+	8,  // 35: flotilla.internal.v1.PeerService.Exchange:output_type -> flotilla.internal.v1.ExchangeResponse
+	14, // 36: flotilla.internal.v1.PeerService.Watch:output_type -> flotilla.internal.v1.WatchResponse
+	35, // [35:37] is the sub-list for method output_type
+	33, // [33:35] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_flotilla_internal_v1_peer_proto_init() }
@@ -2033,6 +2058,7 @@ func file_flotilla_internal_v1_peer_proto_init() {
 	if File_flotilla_internal_v1_peer_proto != nil {
 		return
 	}
+	file_flotilla_internal_v1_command_proto_init()
 	file_flotilla_internal_v1_record_proto_init()
 	file_flotilla_internal_v1_peer_proto_msgTypes[3].OneofWrappers = []any{
 		(*PeerQuery_Get)(nil),
@@ -2060,6 +2086,7 @@ func file_flotilla_internal_v1_peer_proto_init() {
 		(*PeerAnswer_State)(nil),
 		(*PeerAnswer_LeaseTtls)(nil),
 		(*PeerAnswer_Failed)(nil),
+		(*PeerAnswer_DropNamespaceSlice)(nil),
 	}
 	file_flotilla_internal_v1_peer_proto_msgTypes[10].OneofWrappers = []any{
 		(*WatchRequest_Open)(nil),

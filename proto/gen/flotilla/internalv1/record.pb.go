@@ -319,7 +319,9 @@ type NamespaceState struct {
 	ByteSeconds uint64 `protobuf:"varint,9,opt,name=byte_seconds,json=byteSeconds,proto3" json:"byte_seconds,omitempty"`
 	// Until when byte_seconds counts, in milliseconds since 1970; 0 while it never
 	// held anything.
-	AccountedMs   uint64 `protobuf:"varint,10,opt,name=accounted_ms,json=accountedMs,proto3" json:"accounted_ms,omitempty"`
+	AccountedMs uint64 `protobuf:"varint,10,opt,name=accounted_ms,json=accountedMs,proto3" json:"accounted_ms,omitempty"`
+	// The namespace was dropped: only its epoch is kept.
+	Drop          *NamespaceDrop `protobuf:"bytes,11,opt,name=drop,proto3" json:"drop,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -424,6 +426,78 @@ func (x *NamespaceState) GetAccountedMs() uint64 {
 	return 0
 }
 
+func (x *NamespaceState) GetDrop() *NamespaceDrop {
+	if x != nil {
+		return x.Drop
+	}
+	return nil
+}
+
+// NamespaceDrop is how far the removal of a namespace from its shard has come. It
+// stays for ever, so that a command that comes late finds no empty namespace.
+type NamespaceDrop struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its leases up to this one are removed.
+	LeaseId int64 `protobuf:"varint,1,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
+	// Its rows of ages are removed from the buckets before this one.
+	AgeBucket uint64 `protobuf:"varint,2,opt,name=age_bucket,json=ageBucket,proto3" json:"age_bucket,omitempty"`
+	// All is removed.
+	Done          bool `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamespaceDrop) Reset() {
+	*x = NamespaceDrop{}
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamespaceDrop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamespaceDrop) ProtoMessage() {}
+
+func (x *NamespaceDrop) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamespaceDrop.ProtoReflect.Descriptor instead.
+func (*NamespaceDrop) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *NamespaceDrop) GetLeaseId() int64 {
+	if x != nil {
+		return x.LeaseId
+	}
+	return 0
+}
+
+func (x *NamespaceDrop) GetAgeBucket() uint64 {
+	if x != nil {
+		return x.AgeBucket
+	}
+	return 0
+}
+
+func (x *NamespaceDrop) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
 // StoredHour is what a namespace held in an hour in which that changed, when the
 // hour is over; or, of those that follow it until the next row, at its end.
 type StoredHour struct {
@@ -438,7 +512,7 @@ type StoredHour struct {
 
 func (x *StoredHour) Reset() {
 	*x = StoredHour{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[2]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -450,7 +524,7 @@ func (x *StoredHour) String() string {
 func (*StoredHour) ProtoMessage() {}
 
 func (x *StoredHour) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[2]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -463,7 +537,7 @@ func (x *StoredHour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredHour.ProtoReflect.Descriptor instead.
 func (*StoredHour) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{2}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *StoredHour) GetByteSeconds() uint64 {
@@ -497,7 +571,7 @@ type RequestAnswer struct {
 
 func (x *RequestAnswer) Reset() {
 	*x = RequestAnswer{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[3]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +583,7 @@ func (x *RequestAnswer) String() string {
 func (*RequestAnswer) ProtoMessage() {}
 
 func (x *RequestAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[3]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +596,7 @@ func (x *RequestAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestAnswer.ProtoReflect.Descriptor instead.
 func (*RequestAnswer) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{3}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RequestAnswer) GetDigest() []byte {
@@ -566,7 +640,7 @@ type RequestAnswers struct {
 
 func (x *RequestAnswers) Reset() {
 	*x = RequestAnswers{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[4]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +652,7 @@ func (x *RequestAnswers) String() string {
 func (*RequestAnswers) ProtoMessage() {}
 
 func (x *RequestAnswers) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[4]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +665,7 @@ func (x *RequestAnswers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestAnswers.ProtoReflect.Descriptor instead.
 func (*RequestAnswers) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{4}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RequestAnswers) GetTimeMs() uint64 {
@@ -636,7 +710,7 @@ type TenantRecord struct {
 
 func (x *TenantRecord) Reset() {
 	*x = TenantRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[5]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -648,7 +722,7 @@ func (x *TenantRecord) String() string {
 func (*TenantRecord) ProtoMessage() {}
 
 func (x *TenantRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[5]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -661,7 +735,7 @@ func (x *TenantRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantRecord.ProtoReflect.Descriptor instead.
 func (*TenantRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{5}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TenantRecord) GetCreateTimeMs() uint64 {
@@ -745,7 +819,7 @@ type NamespaceRecord struct {
 
 func (x *NamespaceRecord) Reset() {
 	*x = NamespaceRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[6]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +831,7 @@ func (x *NamespaceRecord) String() string {
 func (*NamespaceRecord) ProtoMessage() {}
 
 func (x *NamespaceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[6]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +844,7 @@ func (x *NamespaceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceRecord.ProtoReflect.Descriptor instead.
 func (*NamespaceRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{6}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NamespaceRecord) GetId() uint64 {
@@ -825,7 +899,7 @@ type APIKeyRecord struct {
 
 func (x *APIKeyRecord) Reset() {
 	*x = APIKeyRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[7]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -837,7 +911,7 @@ func (x *APIKeyRecord) String() string {
 func (*APIKeyRecord) ProtoMessage() {}
 
 func (x *APIKeyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[7]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -850,7 +924,7 @@ func (x *APIKeyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APIKeyRecord.ProtoReflect.Descriptor instead.
 func (*APIKeyRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{7}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *APIKeyRecord) GetTenant() string {
@@ -913,7 +987,7 @@ type KeyUseRecord struct {
 
 func (x *KeyUseRecord) Reset() {
 	*x = KeyUseRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[8]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +999,7 @@ func (x *KeyUseRecord) String() string {
 func (*KeyUseRecord) ProtoMessage() {}
 
 func (x *KeyUseRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[8]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1012,7 @@ func (x *KeyUseRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyUseRecord.ProtoReflect.Descriptor instead.
 func (*KeyUseRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{8}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *KeyUseRecord) GetTimeMs() uint64 {
@@ -968,7 +1042,7 @@ type OperatorRecord struct {
 
 func (x *OperatorRecord) Reset() {
 	*x = OperatorRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[9]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1054,7 @@ func (x *OperatorRecord) String() string {
 func (*OperatorRecord) ProtoMessage() {}
 
 func (x *OperatorRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[9]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1067,7 @@ func (x *OperatorRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperatorRecord.ProtoReflect.Descriptor instead.
 func (*OperatorRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{9}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *OperatorRecord) GetSecretHash() []byte {
@@ -1047,7 +1121,7 @@ type TokenKeyRecord struct {
 
 func (x *TokenKeyRecord) Reset() {
 	*x = TokenKeyRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[10]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1133,7 @@ func (x *TokenKeyRecord) String() string {
 func (*TokenKeyRecord) ProtoMessage() {}
 
 func (x *TokenKeyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[10]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1146,7 @@ func (x *TokenKeyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenKeyRecord.ProtoReflect.Descriptor instead.
 func (*TokenKeyRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{10}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TokenKeyRecord) GetSeed() []byte {
@@ -1110,7 +1184,7 @@ type IssuerRecord struct {
 
 func (x *IssuerRecord) Reset() {
 	*x = IssuerRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[11]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1196,7 @@ func (x *IssuerRecord) String() string {
 func (*IssuerRecord) ProtoMessage() {}
 
 func (x *IssuerRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[11]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1209,7 @@ func (x *IssuerRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssuerRecord.ProtoReflect.Descriptor instead.
 func (*IssuerRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{11}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *IssuerRecord) GetIssuer() *v1.Issuer {
@@ -1168,7 +1242,7 @@ type PurgeRecord struct {
 
 func (x *PurgeRecord) Reset() {
 	*x = PurgeRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[12]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1180,7 +1254,7 @@ func (x *PurgeRecord) String() string {
 func (*PurgeRecord) ProtoMessage() {}
 
 func (x *PurgeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[12]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1193,7 +1267,7 @@ func (x *PurgeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeRecord.ProtoReflect.Descriptor instead.
 func (*PurgeRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{12}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PurgeRecord) GetShardId() uint64 {
@@ -1229,7 +1303,7 @@ type AuditRecord struct {
 
 func (x *AuditRecord) Reset() {
 	*x = AuditRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[13]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1241,7 +1315,7 @@ func (x *AuditRecord) String() string {
 func (*AuditRecord) ProtoMessage() {}
 
 func (x *AuditRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[13]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1254,7 +1328,7 @@ func (x *AuditRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
 func (*AuditRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{13}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AuditRecord) GetEntry() *v11.AuditEntry {
@@ -1277,7 +1351,7 @@ type UsageRecord struct {
 
 func (x *UsageRecord) Reset() {
 	*x = UsageRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[14]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1363,7 @@ func (x *UsageRecord) String() string {
 func (*UsageRecord) ProtoMessage() {}
 
 func (x *UsageRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[14]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1376,7 @@ func (x *UsageRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRecord.ProtoReflect.Descriptor instead.
 func (*UsageRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{14}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UsageRecord) GetUsage() *v1.Usage {
@@ -1323,7 +1397,7 @@ type ShardRecord struct {
 
 func (x *ShardRecord) Reset() {
 	*x = ShardRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[15]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1335,7 +1409,7 @@ func (x *ShardRecord) String() string {
 func (*ShardRecord) ProtoMessage() {}
 
 func (x *ShardRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[15]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1348,7 +1422,7 @@ func (x *ShardRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardRecord.ProtoReflect.Descriptor instead.
 func (*ShardRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{15}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ShardRecord) GetNamespaces() uint64 {
@@ -1376,7 +1450,7 @@ type ClusterRecord struct {
 
 func (x *ClusterRecord) Reset() {
 	*x = ClusterRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[16]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1462,7 @@ func (x *ClusterRecord) String() string {
 func (*ClusterRecord) ProtoMessage() {}
 
 func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[16]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1475,7 @@ func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterRecord.ProtoReflect.Descriptor instead.
 func (*ClusterRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{16}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ClusterRecord) GetNextNamespaceId() uint64 {
@@ -1474,7 +1548,7 @@ type NodeRecord struct {
 
 func (x *NodeRecord) Reset() {
 	*x = NodeRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[17]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +1560,7 @@ func (x *NodeRecord) String() string {
 func (*NodeRecord) ProtoMessage() {}
 
 func (x *NodeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[17]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +1573,7 @@ func (x *NodeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRecord.ProtoReflect.Descriptor instead.
 func (*NodeRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{17}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *NodeRecord) GetName() string {
@@ -1616,7 +1690,7 @@ type PlacementRecord struct {
 
 func (x *PlacementRecord) Reset() {
 	*x = PlacementRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[18]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1628,7 +1702,7 @@ func (x *PlacementRecord) String() string {
 func (*PlacementRecord) ProtoMessage() {}
 
 func (x *PlacementRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[18]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1641,7 +1715,7 @@ func (x *PlacementRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementRecord.ProtoReflect.Descriptor instead.
 func (*PlacementRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{18}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PlacementRecord) GetReplicas() []*ReplicaRecord {
@@ -1680,7 +1754,7 @@ type ReplicaRecord struct {
 
 func (x *ReplicaRecord) Reset() {
 	*x = ReplicaRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[19]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1766,7 @@ func (x *ReplicaRecord) String() string {
 func (*ReplicaRecord) ProtoMessage() {}
 
 func (x *ReplicaRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[19]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1779,7 @@ func (x *ReplicaRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaRecord.ProtoReflect.Descriptor instead.
 func (*ReplicaRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{19}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReplicaRecord) GetReplicaId() uint64 {
@@ -1739,7 +1813,7 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\x12\x17\n" +
 	"\atime_ms\x18\x02 \x01(\x04R\x06timeMs\x12\x16\n" +
 	"\x06format\x18\x03 \x01(\rR\x06format\x12\x19\n" +
-	"\bclock_ms\x18\x04 \x01(\x04R\aclockMs\"\xc6\x02\n" +
+	"\bclock_ms\x18\x04 \x01(\x04R\aclockMs\"\xff\x02\n" +
 	"\x0eNamespaceState\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12)\n" +
@@ -1753,7 +1827,13 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\x06leases\x18\b \x01(\x04R\x06leases\x12!\n" +
 	"\fbyte_seconds\x18\t \x01(\x04R\vbyteSeconds\x12!\n" +
 	"\faccounted_ms\x18\n" +
-	" \x01(\x04R\vaccountedMs\"N\n" +
+	" \x01(\x04R\vaccountedMs\x127\n" +
+	"\x04drop\x18\v \x01(\v2#.flotilla.internal.v1.NamespaceDropR\x04drop\"]\n" +
+	"\rNamespaceDrop\x12\x19\n" +
+	"\blease_id\x18\x01 \x01(\x03R\aleaseId\x12\x1d\n" +
+	"\n" +
+	"age_bucket\x18\x02 \x01(\x04R\tageBucket\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\"N\n" +
 	"\n" +
 	"StoredHour\x12!\n" +
 	"\fbyte_seconds\x18\x01 \x01(\x04R\vbyteSeconds\x12\x1d\n" +
@@ -1892,55 +1972,57 @@ func file_flotilla_internal_v1_record_proto_rawDescGZIP() []byte {
 }
 
 var file_flotilla_internal_v1_record_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_flotilla_internal_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_flotilla_internal_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_flotilla_internal_v1_record_proto_goTypes = []any{
 	(TenantState)(0),        // 0: flotilla.internal.v1.TenantState
 	(NodeState)(0),          // 1: flotilla.internal.v1.NodeState
 	(ReplicaState)(0),       // 2: flotilla.internal.v1.ReplicaState
 	(*ShardState)(nil),      // 3: flotilla.internal.v1.ShardState
 	(*NamespaceState)(nil),  // 4: flotilla.internal.v1.NamespaceState
-	(*StoredHour)(nil),      // 5: flotilla.internal.v1.StoredHour
-	(*RequestAnswer)(nil),   // 6: flotilla.internal.v1.RequestAnswer
-	(*RequestAnswers)(nil),  // 7: flotilla.internal.v1.RequestAnswers
-	(*TenantRecord)(nil),    // 8: flotilla.internal.v1.TenantRecord
-	(*NamespaceRecord)(nil), // 9: flotilla.internal.v1.NamespaceRecord
-	(*APIKeyRecord)(nil),    // 10: flotilla.internal.v1.APIKeyRecord
-	(*KeyUseRecord)(nil),    // 11: flotilla.internal.v1.KeyUseRecord
-	(*OperatorRecord)(nil),  // 12: flotilla.internal.v1.OperatorRecord
-	(*TokenKeyRecord)(nil),  // 13: flotilla.internal.v1.TokenKeyRecord
-	(*IssuerRecord)(nil),    // 14: flotilla.internal.v1.IssuerRecord
-	(*PurgeRecord)(nil),     // 15: flotilla.internal.v1.PurgeRecord
-	(*AuditRecord)(nil),     // 16: flotilla.internal.v1.AuditRecord
-	(*UsageRecord)(nil),     // 17: flotilla.internal.v1.UsageRecord
-	(*ShardRecord)(nil),     // 18: flotilla.internal.v1.ShardRecord
-	(*ClusterRecord)(nil),   // 19: flotilla.internal.v1.ClusterRecord
-	(*NodeRecord)(nil),      // 20: flotilla.internal.v1.NodeRecord
-	(*PlacementRecord)(nil), // 21: flotilla.internal.v1.PlacementRecord
-	(*ReplicaRecord)(nil),   // 22: flotilla.internal.v1.ReplicaRecord
-	(*v1.Limits)(nil),       // 23: flotilla.v1.Limits
-	(*v1.Permission)(nil),   // 24: flotilla.v1.Permission
-	(v11.OperatorRole)(0),   // 25: flotilla.admin.v1.OperatorRole
-	(*v1.Issuer)(nil),       // 26: flotilla.v1.Issuer
-	(*v11.AuditEntry)(nil),  // 27: flotilla.admin.v1.AuditEntry
-	(*v1.Usage)(nil),        // 28: flotilla.v1.Usage
+	(*NamespaceDrop)(nil),   // 5: flotilla.internal.v1.NamespaceDrop
+	(*StoredHour)(nil),      // 6: flotilla.internal.v1.StoredHour
+	(*RequestAnswer)(nil),   // 7: flotilla.internal.v1.RequestAnswer
+	(*RequestAnswers)(nil),  // 8: flotilla.internal.v1.RequestAnswers
+	(*TenantRecord)(nil),    // 9: flotilla.internal.v1.TenantRecord
+	(*NamespaceRecord)(nil), // 10: flotilla.internal.v1.NamespaceRecord
+	(*APIKeyRecord)(nil),    // 11: flotilla.internal.v1.APIKeyRecord
+	(*KeyUseRecord)(nil),    // 12: flotilla.internal.v1.KeyUseRecord
+	(*OperatorRecord)(nil),  // 13: flotilla.internal.v1.OperatorRecord
+	(*TokenKeyRecord)(nil),  // 14: flotilla.internal.v1.TokenKeyRecord
+	(*IssuerRecord)(nil),    // 15: flotilla.internal.v1.IssuerRecord
+	(*PurgeRecord)(nil),     // 16: flotilla.internal.v1.PurgeRecord
+	(*AuditRecord)(nil),     // 17: flotilla.internal.v1.AuditRecord
+	(*UsageRecord)(nil),     // 18: flotilla.internal.v1.UsageRecord
+	(*ShardRecord)(nil),     // 19: flotilla.internal.v1.ShardRecord
+	(*ClusterRecord)(nil),   // 20: flotilla.internal.v1.ClusterRecord
+	(*NodeRecord)(nil),      // 21: flotilla.internal.v1.NodeRecord
+	(*PlacementRecord)(nil), // 22: flotilla.internal.v1.PlacementRecord
+	(*ReplicaRecord)(nil),   // 23: flotilla.internal.v1.ReplicaRecord
+	(*v1.Limits)(nil),       // 24: flotilla.v1.Limits
+	(*v1.Permission)(nil),   // 25: flotilla.v1.Permission
+	(v11.OperatorRole)(0),   // 26: flotilla.admin.v1.OperatorRole
+	(*v1.Issuer)(nil),       // 27: flotilla.v1.Issuer
+	(*v11.AuditEntry)(nil),  // 28: flotilla.admin.v1.AuditEntry
+	(*v1.Usage)(nil),        // 29: flotilla.v1.Usage
 }
 var file_flotilla_internal_v1_record_proto_depIdxs = []int32{
-	6,  // 0: flotilla.internal.v1.RequestAnswers.answers:type_name -> flotilla.internal.v1.RequestAnswer
-	23, // 1: flotilla.internal.v1.TenantRecord.limits:type_name -> flotilla.v1.Limits
-	0,  // 2: flotilla.internal.v1.TenantRecord.state:type_name -> flotilla.internal.v1.TenantState
-	24, // 3: flotilla.internal.v1.APIKeyRecord.permissions:type_name -> flotilla.v1.Permission
-	25, // 4: flotilla.internal.v1.OperatorRecord.role:type_name -> flotilla.admin.v1.OperatorRole
-	26, // 5: flotilla.internal.v1.IssuerRecord.issuer:type_name -> flotilla.v1.Issuer
-	27, // 6: flotilla.internal.v1.AuditRecord.entry:type_name -> flotilla.admin.v1.AuditEntry
-	28, // 7: flotilla.internal.v1.UsageRecord.usage:type_name -> flotilla.v1.Usage
-	1,  // 8: flotilla.internal.v1.NodeRecord.state:type_name -> flotilla.internal.v1.NodeState
-	22, // 9: flotilla.internal.v1.PlacementRecord.replicas:type_name -> flotilla.internal.v1.ReplicaRecord
-	2,  // 10: flotilla.internal.v1.ReplicaRecord.state:type_name -> flotilla.internal.v1.ReplicaState
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	5,  // 0: flotilla.internal.v1.NamespaceState.drop:type_name -> flotilla.internal.v1.NamespaceDrop
+	7,  // 1: flotilla.internal.v1.RequestAnswers.answers:type_name -> flotilla.internal.v1.RequestAnswer
+	24, // 2: flotilla.internal.v1.TenantRecord.limits:type_name -> flotilla.v1.Limits
+	0,  // 3: flotilla.internal.v1.TenantRecord.state:type_name -> flotilla.internal.v1.TenantState
+	25, // 4: flotilla.internal.v1.APIKeyRecord.permissions:type_name -> flotilla.v1.Permission
+	26, // 5: flotilla.internal.v1.OperatorRecord.role:type_name -> flotilla.admin.v1.OperatorRole
+	27, // 6: flotilla.internal.v1.IssuerRecord.issuer:type_name -> flotilla.v1.Issuer
+	28, // 7: flotilla.internal.v1.AuditRecord.entry:type_name -> flotilla.admin.v1.AuditEntry
+	29, // 8: flotilla.internal.v1.UsageRecord.usage:type_name -> flotilla.v1.Usage
+	1,  // 9: flotilla.internal.v1.NodeRecord.state:type_name -> flotilla.internal.v1.NodeState
+	23, // 10: flotilla.internal.v1.PlacementRecord.replicas:type_name -> flotilla.internal.v1.ReplicaRecord
+	2,  // 11: flotilla.internal.v1.ReplicaRecord.state:type_name -> flotilla.internal.v1.ReplicaState
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_flotilla_internal_v1_record_proto_init() }
@@ -1948,14 +2030,14 @@ func file_flotilla_internal_v1_record_proto_init() {
 	if File_flotilla_internal_v1_record_proto != nil {
 		return
 	}
-	file_flotilla_internal_v1_record_proto_msgTypes[3].OneofWrappers = []any{}
+	file_flotilla_internal_v1_record_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flotilla_internal_v1_record_proto_rawDesc), len(file_flotilla_internal_v1_record_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
