@@ -8,12 +8,13 @@ import (
 	"github.com/lni/dragonboat/v4/raftio"
 )
 
-// Raft's times in ticks (Config.RTT). An election begins after 15 to 30 of them
-// without a word from the leader, so a follower outlives a pause of 450 ms that
-// is nobody's death, and a leader that died is followed by another within about
-// a second. Heartbeats are most of what an idle node does.
+// Raft's times in ticks (Config.RTT). An election begins after 12 to 24 of them
+// without a word from the leader, so a follower outlives a pause of 360 ms that
+// is nobody's death, and a leader that died is followed by another within three
+// quarters of a second; within one and a half, if those that are left have voted
+// against each other once. Heartbeats are most of what an idle node does.
 const (
-	electionTicks  = 15
+	electionTicks  = 12
 	heartbeatTicks = 3
 	// A node without peers waits for nobody.
 	loneElectionTicks = 4
