@@ -53,8 +53,11 @@ func serve(t *testing.T, cfg gateway.Config) *served {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	s.url = "http://" + listener.Addr().String()
+	cfg.ClusterID = catalogtest.ClusterID
 	s.server = gateway.New(cfg, route.NewKV(route.NewRouter(route.RouterConfig{Local: host}), s.catalog),
-		s.catalog, intercept.NewAuthenticator(s.catalog, nil, time.Now), intercept.NewMetrics(s.metrics), log)
+		s.catalog, intercept.NewAuthenticator(intercept.AuthConfig{
+			Records: s.catalog, Guard: intercept.NewGuard(time.Now, prometheus.NewRegistry()), Now: time.Now, ClusterID: catalogtest.ClusterID,
+		}), intercept.NewMetrics(s.metrics), log)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := s.server.Serve(listener); err != nil {

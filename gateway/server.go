@@ -24,10 +24,13 @@ import (
 
 // Config is how the gateway serves. Zero fields take the defaults.
 type Config struct {
+	// ClusterID is the cluster's UUID, which the tokens that it gives out name.
+	ClusterID string
 	// RequestBytesMax is the largest message that is read, in bytes; a tenant may
 	// have a smaller one of its own. Default 4 MiB.
 	RequestBytesMax int
-	// TLS encrypts the port if it is set.
+	// TLS encrypts the port if it is set. Callers with a verified certificate need no
+	// credential besides it.
 	TLS *tls.Config
 	// HeaderTimeout is how long a caller may take to send a request's headers.
 	// Default 10 s.
@@ -78,8 +81,10 @@ func New(
 		kv: kv, auth: authenticator, log: log, open: &s.watches,
 		progress: cfg.WatchProgressInterval, stallMax: cfg.StallMax,
 	}, options))
+	mux.Handle(flotillav1connect.NewAuthServiceHandler(&authHandler{catalog: cat, clusterID: cfg.ClusterID, now: time.Now}, options))
+	mux.Handle(jwksPath, &jwks{catalog: cat, now: time.Now, log: log})
 	mux.Handle(flotillav1connect.NewTenantServiceHandler(&tenantHandler{administration: administration{catalog: cat, now: time.Now}}, options))
-	procedures := limitBodyTime(intercept.KeepResponse(mux), intercept.TimeoutMax, log)
+	procedures := limitBodyTime(intercept.KeepResponse(intercept.KeepCertificate(mux)), intercept.TimeoutMax, log)
 	plain := rest.New(kv, authenticator, metrics, log, &s.watches, cfg.StallMax)
 
 	protocols := new(http.Protocols)

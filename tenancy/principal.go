@@ -18,6 +18,11 @@ type Principal struct {
 	// Issuer is the name of the tenant's issuer that made the credential; empty for
 	// other credentials.
 	Issuer string
+	// IssuerRevision is the revision at which the tenant's issuers were read.
+	IssuerRevision uint64
+	// FromToken says that the credential is a token, which cannot be exchanged for
+	// another.
+	FromToken bool
 	// Permissions are what the credential allows.
 	Permissions Permissions
 	// Limits are the tenant's limits when the credential was read.

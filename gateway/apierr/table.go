@@ -16,6 +16,7 @@ import (
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
+	"github.com/flotillakv/flotilla/tenancy/auth"
 )
 
 // row says what one kind of error is at the API.
@@ -256,10 +257,22 @@ var table = []row{
 		retryAfter: 5 * time.Second,
 	},
 	{
+		match: matchIs(tenancy.ErrIssuerUnreachable),
+		code:  connect.CodeUnavailable, status: http.StatusServiceUnavailable,
+		reason:     flotillav1.Reason_REASON_ISSUER_UNREACHABLE,
+		advice:     "nothing was applied; check the issuer's URL, or give its keys with it",
+		retryAfter: 30 * time.Second,
+	},
+	{
+		match: matchAs(func(e *auth.InvalidIssuerError) facts { return facts{metadata: map[string]string{"field": e.Field}} }),
+		code:  connect.CodeInvalidArgument, status: http.StatusBadRequest,
+		reason: flotillav1.Reason_REASON_INVALID_FIELD,
+	},
+	{
 		match: matchIs(tenancy.ErrUnauthenticated),
 		code:  connect.CodeUnauthenticated, status: http.StatusUnauthorized,
 		reason: flotillav1.Reason_REASON_UNAUTHENTICATED,
-		advice: "send \"Authorization: Bearer <API key>\" with a key that is not revoked",
+		advice: "send \"Authorization: Bearer <API key or token>\" with one that is neither expired nor revoked",
 	},
 	{
 		match: matchIs(tenancy.ErrPermissionDenied),

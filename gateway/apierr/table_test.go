@@ -18,6 +18,7 @@ import (
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
+	"github.com/flotillakv/flotilla/tenancy/auth"
 )
 
 // sample is an error and what the API says about it.
@@ -190,7 +191,7 @@ func samples() []sample {
 		{
 			name: "unauthenticated", err: tenancy.ErrUnauthenticated,
 			code: connect.CodeUnauthenticated, status: 401, reason: flotillav1.Reason_REASON_UNAUTHENTICATED,
-			message: "Bearer <API key>",
+			message: "Bearer <API key or token>",
 		},
 		{
 			name: "permission denied", err: tenancy.ErrPermissionDenied,
@@ -231,6 +232,15 @@ func samples() []sample {
 			name: "API key not found", err: catalog.ErrAPIKeyNotFound,
 			code: connect.CodeNotFound, status: 404, reason: flotillav1.Reason_REASON_API_KEY_NOT_FOUND,
 			message: "no API key of this id",
+		},
+		{
+			name: "issuer that does not answer", err: fmt.Errorf("verify: %w: refused", tenancy.ErrIssuerUnreachable),
+			code: connect.CodeUnavailable, status: 503, reason: flotillav1.Reason_REASON_ISSUER_UNREACHABLE, retryAfter: 30 * time.Second,
+		},
+		{
+			name: "issuer", err: &auth.InvalidIssuerError{Field: "rules", Message: "takes 1 to 16 rules"},
+			code: connect.CodeInvalidArgument, status: 400, reason: flotillav1.Reason_REASON_INVALID_FIELD,
+			metadata: map[string]string{"field": "rules"},
 		},
 		{
 			name: "suspended tenant", err: fmt.Errorf("log in: %w", tenancy.ErrTenantSuspended),

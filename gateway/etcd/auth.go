@@ -8,8 +8,10 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/tenancy"
 	"github.com/flotillakv/flotilla/tenancy/auth"
 )
@@ -24,31 +26,32 @@ type authServer struct {
 // Authenticate implements Auth. It takes as long for a key that does not exist
 // as for a wrong secret, and says the same.
 func (s *authServer) Authenticate(ctx context.Context, req *pb.AuthenticateRequest) (*pb.AuthenticateResponse, error) {
-	u, err := parseUser(req.GetName())
+	u, err := intercept.ParseUser(req.GetName())
 	if err != nil {
-		return nil, err
+		return nil, rpctypes.ErrGRPCAuthFailed
 	}
 	text := req.GetPassword()
-	if _, err := auth.ParseAPIKey(text); err != nil && u.keyID != "" {
-		text = "flk_" + u.keyID + "_" + text // the secret alone
+	if _, err := auth.ParseAPIKey(text); err != nil && u.KeyID != "" && !auth.IsToken(text) {
+		text = "flk_" + u.KeyID + "_" + text // the secret alone
 	}
-	key, err := auth.ParseAPIKey(text)
-	if err != nil || u.keyID != "" && u.keyID != key.ID() {
-		return nil, rpctypes.ErrGRPCAuthFailed
+	address := ""
+	if p, ok := peer.FromContext(ctx); ok {
+		address = p.Addr.String()
 	}
-	principal, err := s.door.auth.Principal(ctx, key)
-	if errors.Is(err, tenancy.ErrUnauthenticated) || err == nil && u.tenant != "" && u.tenant != principal.Tenant {
+	principal, err := s.door.auth.Credential(ctx, text, address)
+	if errors.Is(err, tenancy.ErrUnauthenticated) || err == nil &&
+		(u.Tenant != "" && u.Tenant != principal.Tenant || u.KeyID != "" && u.KeyID != principal.KeyID) {
 		return nil, rpctypes.ErrGRPCAuthFailed
 	}
 	if err != nil {
 		return nil, err
 	}
-	place, err := s.kv.Place(tenancy.NewContext(ctx, principal), u.namespace)
+	place, err := s.kv.Place(tenancy.NewContext(ctx, principal), u.Namespace)
 	if err != nil {
 		return nil, err
 	}
-	c := &caller{principal: principal, namespace: u.namespace, place: place}
-	return &pb.AuthenticateResponse{Header: s.header(c, 0), Token: formatToken(text, u.namespace)}, nil
+	c := &caller{principal: principal, namespace: u.Namespace, place: place}
+	return &pb.AuthenticateResponse{Header: s.header(c, 0), Token: formatToken(text, u.Namespace)}, nil
 }
 
 // AuthStatus implements Auth: authentication is always on.

@@ -61,6 +61,14 @@ func (*stubEngine) Tenant(context.Context, tenancy.TenantID) (*catalog.Tenant, e
 	return &catalog.Tenant{ID: "tenant", State: catalog.TenantActive, Limits: tenancy.Limits{}.WithDefaults()}, nil
 }
 
+func (*stubEngine) TokenKey(context.Context, string) (*catalog.TokenKey, error) {
+	return nil, tenancy.ErrUnauthenticated
+}
+
+func (*stubEngine) Issuers(context.Context, tenancy.TenantID) (*catalog.Issuers, error) {
+	return &catalog.Issuers{}, nil
+}
+
 func (*stubEngine) Term(shards.ShardID) uint64 { return 1 }
 
 func (*stubEngine) ShardStatus(shards.ShardID) (shards.ReplicaStatus, bool) {
@@ -92,7 +100,9 @@ func BenchmarkPut(b *testing.B) {
 	hash := key.Hash()
 	engine := &stubEngine{catalog.APIKey{ID: key.ID(), Tenant: "tenant", SecretHash: hash[:], Permissions: tenancy.FullAccess()}}
 	port := etcd.New(etcd.Config{TempDir: b.TempDir()}, route.NewKV(route.NewRouter(route.RouterConfig{Local: engine}), engine), engine,
-		intercept.NewAuthenticator(engine, nil, time.Now),
+		intercept.NewAuthenticator(intercept.AuthConfig{
+			Records: engine, Guard: intercept.NewGuard(time.Now, prometheus.NewRegistry()), Now: time.Now,
+		}),
 		prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	defer func() { port.Stop(context.WithoutCancel(b.Context())) }()
 	bare := grpc.NewServer()

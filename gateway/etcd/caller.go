@@ -15,7 +15,6 @@ import (
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	"github.com/flotillakv/flotilla/tenancy"
-	"github.com/flotillakv/flotilla/tenancy/auth"
 )
 
 // caller is who makes a request, and the namespace that is its etcd.
@@ -76,20 +75,25 @@ func (d *door) newHold(principal *tenancy.Principal) hold {
 // identify takes the first that there is: a token, a certificate of the client,
 // or, where that is allowed, nobody on this machine.
 func (d *door) identify(ctx context.Context) (*tenancy.Principal, string, error) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return nil, "", rpctypes.ErrGRPCUserEmpty
+	}
 	if text := tokenOf(ctx); text != "" {
 		t, err := parseToken(text)
 		if err != nil {
 			return nil, "", err
 		}
-		principal, err := d.auth.Principal(ctx, t.key)
+		principal, err := d.auth.Credential(ctx, t.credential, p.Addr.String())
 		return principal, t.namespace, err
 	}
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return nil, "", rpctypes.ErrGRPCUserEmpty
-	}
 	if name := commonName(p); name != "" {
-		return d.vouched(ctx, name)
+		user, err := intercept.ParseUser(name)
+		if err != nil {
+			return nil, "", rpctypes.ErrGRPCAuthFailed
+		}
+		principal, err := d.auth.Vouched(ctx, user)
+		return principal, user.Namespace, err
 	}
 	if d.anonymous != nil && isLoopback(p.Addr) {
 		permissions := d.anonymous.Permissions
@@ -100,23 +104,6 @@ func (d *door) identify(ctx context.Context) (*tenancy.Principal, string, error)
 		return principal, d.anonymous.Namespace, err
 	}
 	return nil, "", rpctypes.ErrGRPCUserEmpty
-}
-
-// vouched finds the principal of a client's certificate: its common name is a
-// user name, see parseUser, that names an API key.
-func (d *door) vouched(ctx context.Context, name string) (*tenancy.Principal, string, error) {
-	u, err := parseUser(name)
-	if err != nil || u.keyID == "" {
-		return nil, "", rpctypes.ErrGRPCAuthFailed
-	}
-	principal, err := d.auth.Vouched(ctx, u.keyID)
-	if err != nil {
-		return nil, "", err
-	}
-	if u.tenant != "" && u.tenant != principal.Tenant {
-		return nil, "", rpctypes.ErrGRPCAuthFailed
-	}
-	return principal, u.namespace, nil
 }
 
 // tokenOf is the caller's token, which etcd's clients send as "token", and
@@ -163,38 +150,4 @@ func checkVersion(ctx context.Context) error {
 func requiresLeader(ctx context.Context) bool {
 	values := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey)
 	return len(values) > 0 && values[0] == rpctypes.MetadataHasLeader
-}
-
-// user is what a user name says: who, and of which namespace.
-type user struct {
-	tenant    tenancy.TenantID // empty if it does not say
-	namespace string
-	keyID     string // empty if it does not say
-}
-
-// parseUser reads a user name:
-//
-//	<key id>                        the key's tenant, namespace "default"
-//	<tenant>/<namespace>            the password is a whole API key
-//	<tenant>/<namespace>/<key id>
-func parseUser(name string) (user, error) {
-	parts := strings.Split(name, "/")
-	u := user{namespace: tenancy.DefaultNamespace}
-	switch len(parts) {
-	case 1:
-		u.keyID = parts[0]
-	case 2:
-		u.tenant, u.namespace = tenancy.TenantID(parts[0]), parts[1]
-	case 3:
-		u.tenant, u.namespace, u.keyID = tenancy.TenantID(parts[0]), parts[1], parts[2]
-	default:
-		return user{}, rpctypes.ErrGRPCAuthFailed
-	}
-	if u.keyID != "" && !auth.ValidID(u.keyID) || len(parts) != 2 && u.keyID == "" {
-		return user{}, rpctypes.ErrGRPCAuthFailed
-	}
-	if err := tenancy.ValidateName("namespace", u.namespace); err != nil {
-		return user{}, rpctypes.ErrGRPCAuthFailed
-	}
-	return u, nil
 }

@@ -49,6 +49,7 @@ var table = []row{
 	{is(shards.ErrStopping), rpctypes.ErrGRPCStopped},
 	{is(shards.ErrDiskFull), rpctypes.ErrGRPCNoSpace},
 	{is(tenancy.ErrUnauthenticated), rpctypes.ErrGRPCInvalidAuthToken},
+	{is(tenancy.ErrTenantSuspended), rpctypes.ErrGRPCPermissionDenied},
 	{is(tenancy.ErrPermissionDenied), rpctypes.ErrGRPCPermissionDenied},
 	{is(tenancy.ErrNamespaceNotFound), errNamespaceNotFound},
 }

@@ -58,7 +58,9 @@ func (s *served) serve(cfg etcd.Config, log *slog.Logger) (address string) {
 	cfg.TempDir = s.t.TempDir()
 	listener, err := new(net.ListenConfig).Listen(s.t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(s.t, err)
-	server := etcd.New(cfg, route.NewKV(route.NewRouter(route.RouterConfig{Local: s.host}), s.catalog), node{s.host}, intercept.NewAuthenticator(s.catalog, nil, time.Now), s.metrics, log)
+	server := etcd.New(cfg, route.NewKV(route.NewRouter(route.RouterConfig{Local: s.host}), s.catalog), node{s.host}, intercept.NewAuthenticator(intercept.AuthConfig{
+		Records: s.catalog, Guard: intercept.NewGuard(time.Now, prometheus.NewRegistry()), Now: time.Now, ClusterID: catalogtest.ClusterID,
+	}), s.metrics, log)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := server.Serve(listener); err != nil {

@@ -2,7 +2,6 @@ package etcd
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,24 +40,6 @@ func TestKeyRange(t *testing.T) {
 		if tt.out != "" {
 			require.False(t, holds(tt.out), name)
 		}
-	}
-}
-
-func TestParseUser(t *testing.T) {
-	t.Parallel()
-	id := strings.Repeat("a", 16)
-	for name, want := range map[string]user{
-		id:               {namespace: "default", keyID: id},
-		"acme/app":       {tenant: "acme", namespace: "app"},
-		"acme/app/" + id: {tenant: "acme", namespace: "app", keyID: id},
-	} {
-		got, err := parseUser(name)
-		require.NoError(t, err)
-		require.Equal(t, want, got)
-	}
-	for _, name := range []string{"", "a", "/", "a/", "acme//" + id, "acme/app/", "acme/app/x", "a/b/c/d", "acme/App"} {
-		_, err := parseUser(name)
-		require.Error(t, err, name)
 	}
 }
 

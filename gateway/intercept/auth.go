@@ -3,7 +3,6 @@ package intercept
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/flotillakv/flotilla/placement/catalog"
@@ -15,36 +14,93 @@ import (
 type Records interface {
 	APIKey(ctx context.Context, id string) (*catalog.APIKey, error)
 	Tenant(ctx context.Context, id tenancy.TenantID) (*catalog.Tenant, error)
+	TokenKey(ctx context.Context, id string) (*catalog.TokenKey, error)
+	Issuers(ctx context.Context, tenant tenancy.TenantID) (*catalog.Issuers, error)
+}
+
+// IssuerKeys finds the public keys of OpenID Connect issuers; it is oidc.Keys.
+type IssuerKeys interface {
+	Find(ctx context.Context, url, id string) (*auth.IssuerKeys, error)
+}
+
+// AuthConfig is what an Authenticator needs.
+type AuthConfig struct {
+	Records Records
+	// ClusterID is the cluster whose tokens are let in.
+	ClusterID string
+	// Issuers finds keys that tenants have not given with their issuers; nil finds
+	// none.
+	Issuers IssuerKeys
+	// Uses takes note of the keys that are used; nil does not.
+	Uses *KeyUses
+	// Guard slows those down who try credentials.
+	Guard *Guard
+	// Now is the clock.
+	Now func() time.Time
 }
 
 // An Authenticator finds out who makes a request. Safe for concurrent use.
 type Authenticator struct {
 	records Records
 	uses    *KeyUses
+	guard   *Guard
 	now     func() time.Time
+	tokens  *tokens
 }
 
-// NewAuthenticator makes an Authenticator. Uses takes note of the keys that are
-// used; nil does not.
-func NewAuthenticator(records Records, uses *KeyUses, now func() time.Time) *Authenticator {
-	return &Authenticator{records: records, uses: uses, now: now}
+// NewAuthenticator makes an Authenticator.
+func NewAuthenticator(cfg AuthConfig) *Authenticator {
+	return &Authenticator{records: cfg.Records, uses: cfg.Uses, guard: cfg.Guard, now: cfg.Now, tokens: newTokens(cfg)}
 }
 
-// Authenticate finds the principal that a request's Authorization header
-// stands for. The error wraps tenancy.ErrUnauthenticated if there is none, and
-// tells nothing of whether the key exists; it is tenancy.ErrTenantSuspended if the
-// credential is right, and its tenant is not let in.
-func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (*tenancy.Principal, error) {
-	key, err := auth.ParseBearer(header.Get("Authorization"))
-	if err != nil {
-		return nil, err
+// A Caller is what is known of who makes a request.
+type Caller struct {
+	// Authorization is the value of the header of this name.
+	Authorization string
+	// Address is where the request came from.
+	Address string
+	// CommonName is that of the certificate that the caller has shown, and an
+	// authority has vouched for; empty if there is none.
+	CommonName string
+}
+
+// Authenticate finds the principal of a caller: by its credential, or by its
+// certificate if it sends none. The error wraps tenancy.ErrUnauthenticated if there is
+// none, and tells nothing of whether the key exists; it is tenancy.ErrTenantSuspended
+// if the credential is right, and its tenant is not let in, and a *tenancy.QuotaError
+// if too many logins have failed.
+func (a *Authenticator) Authenticate(ctx context.Context, c Caller) (*tenancy.Principal, error) {
+	credential, err := auth.Bearer(c.Authorization)
+	if err == nil {
+		return a.Credential(ctx, credential, c.Address)
 	}
-	return a.Principal(ctx, key)
+	if c.Authorization == "" && c.CommonName != "" {
+		user, err := ParseUser(c.CommonName)
+		if err != nil {
+			return nil, err
+		}
+		return a.Vouched(ctx, user)
+	}
+	return guarded(a.guard, c.Address, "", func() (*tenancy.Principal, error) { return nil, err })
 }
 
-// Principal finds the principal of an API key. The error is as that of
-// Authenticate.
-func (a *Authenticator) Principal(ctx context.Context, key auth.APIKey) (*tenancy.Principal, error) {
+// Credential finds the principal of an API key or a token that was sent from an
+// address. The error is as that of Authenticate.
+func (a *Authenticator) Credential(ctx context.Context, text, address string) (*tenancy.Principal, error) {
+	if auth.IsToken(text) {
+		return guarded(a.guard, address, "", func() (*tenancy.Principal, error) { return a.token(ctx, text) })
+	}
+	key, malformed := auth.ParseAPIKey(text)
+	return guarded(a.guard, address, key.ID(), func() (*tenancy.Principal, error) {
+		if malformed != nil {
+			return nil, malformed
+		}
+		return a.apiKey(ctx, key)
+	})
+}
+
+// apiKey finds the principal of an API key.
+func (a *Authenticator) apiKey(ctx context.Context, key auth.APIKey) (*tenancy.Principal, error) {
 	record, err := a.records.APIKey(ctx, key.ID())
 	if errors.Is(err, tenancy.ErrUnauthenticated) {
 		key.Matches(make([]byte, auth.HashBytes)) // takes as long as for a key that exists
@@ -59,13 +115,18 @@ func (a *Authenticator) Principal(ctx context.Context, key auth.APIKey) (*tenanc
 	return a.principalOf(ctx, record)
 }
 
-// Vouched finds the principal of an API key by its id alone: somebody else,
-// such as a certificate authority, has vouched for the caller. The error is as
-// that of Authenticate.
-func (a *Authenticator) Vouched(ctx context.Context, id string) (*tenancy.Principal, error) {
-	record, err := a.records.APIKey(ctx, id)
+// Vouched finds the principal of an API key by its id alone: a certificate authority
+// has vouched for the caller. The error is as that of Authenticate.
+func (a *Authenticator) Vouched(ctx context.Context, user User) (*tenancy.Principal, error) {
+	if user.KeyID == "" {
+		return nil, tenancy.ErrUnauthenticated
+	}
+	record, err := a.records.APIKey(ctx, user.KeyID)
 	if err != nil {
 		return nil, err
+	}
+	if user.Tenant != "" && user.Tenant != record.Tenant {
+		return nil, tenancy.ErrUnauthenticated
 	}
 	return a.principalOf(ctx, record)
 }
@@ -132,6 +193,15 @@ func (a *Authenticator) StillValid(ctx context.Context) error {
 			return tenancy.ErrUnauthenticated // it was rotated since
 		}
 	}
+	if principal.Issuer != "" {
+		issuers, err := a.records.Issuers(ctx, principal.Tenant)
+		if err != nil {
+			return err
+		}
+		if issuers.Revision != principal.IssuerRevision {
+			return tenancy.ErrUnauthenticated // it was changed or deleted: the token is to be shown again
+		}
+	}
 	_, err := a.tenant(ctx, principal.Tenant)
 	return err
 }
@@ -139,7 +209,7 @@ func (a *Authenticator) StillValid(ctx context.Context) error {
 // authenticate lets only known principals through.
 func authenticate(a *Authenticator) layer {
 	return func(ctx context.Context, c call, next func(context.Context) error) error {
-		principal, err := a.Authenticate(ctx, c.header)
+		principal, err := a.Authenticate(ctx, Caller{Authorization: c.header.Get("Authorization"), Address: c.peer, CommonName: commonName(ctx)})
 		if err != nil {
 			return err
 		}

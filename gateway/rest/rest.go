@@ -125,7 +125,9 @@ func (h *Handler) recovering(w http.ResponseWriter, r *http.Request) (err error)
 }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
-	principal, err := h.auth.Authenticate(r.Context(), r.Header)
+	principal, err := h.auth.Authenticate(r.Context(), intercept.Caller{
+		Authorization: r.Header.Get("Authorization"), Address: r.RemoteAddr, CommonName: intercept.CommonName(r),
+	})
 	if err != nil {
 		return err
 	}

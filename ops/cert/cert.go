@@ -33,6 +33,9 @@ import (
 // machines' clocks may be behind.
 const clockSkew = 5 * time.Minute
 
+// commonNameBytesMax is the longest common name that all programs take (X.520).
+const commonNameBytesMax = 64
+
 // An Authority vouches for certificates.
 type Authority struct {
 	dir  string
@@ -111,11 +114,19 @@ func (a *Authority) node(name string, hosts []string, valid time.Duration) (*x50
 	return template, nil
 }
 
-// Client makes the certificate of a client that acts under an API key.
-func (a *Authority) Client(keyID string, valid time.Duration) (Files, error) {
+// Client makes the certificate of a client that acts under an API key. A user, if it
+// is not empty, takes the key's place as the common name: <tenant>/<namespace>/<key
+// id>, of up to 64 bytes.
+func (a *Authority) Client(keyID, user string, valid time.Duration) (Files, error) {
 	template, err := a.template(keyID, valid)
 	if err != nil {
 		return Files{}, err
+	}
+	if user != "" {
+		if len(user) > commonNameBytesMax {
+			return Files{}, fmt.Errorf("%q is too long for a certificate, which takes %d bytes: leave the tenant out, or use a shorter namespace", user, commonNameBytesMax)
+		}
+		template.Subject.CommonName = user
 	}
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	return write(filesOf(a.dir, clientPrefix+keyID), template, a)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ func TestNodeAndClientShakeHands(t *testing.T) {
 	node := pair(t, a, func(a *Authority) (Files, error) {
 		return a.Node("n1", []string{"node.example", "127.0.0.1"}, year)
 	})
-	client := func(a *Authority) (Files, error) { return a.Client("4tqx3rcixptkeotw", year) }
+	client := func(a *Authority) (Files, error) { return a.Client("4tqx3rcixptkeotw", "", year) }
 	for name, test := range map[string]struct {
 		client, trusted *Authority
 		host, fails     string
@@ -66,7 +67,7 @@ func TestNodeAndClientShakeHands(t *testing.T) {
 func TestClientCannotPassForANode(t *testing.T) {
 	t.Parallel()
 	a, _ := newAuthority(t)
-	files, err := a.Client("id", year)
+	files, err := a.Client("id", "", year)
 	require.NoError(t, err)
 	_, err = read(t, files).Verify(x509.VerifyOptions{Roots: pool(a), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	require.Error(t, err)
@@ -139,7 +140,7 @@ func TestNodesAreListed(t *testing.T) {
 		_, err := a.Node(name, []string{"localhost"}, year)
 		require.NoError(t, err)
 	}
-	_, err := a.Client("node-n3", year)
+	_, err := a.Client("node-n3", "", year)
 	require.NoError(t, err)
 	names, err := NodesIn(dir)
 	require.NoError(t, err)
@@ -154,14 +155,16 @@ func TestWrongRequestsAreRefused(t *testing.T) {
 	for _, name := range []string{"", "../n1", "a/b", "n 1", "-n"} {
 		_, err := a.Node(name, []string{"localhost"}, year)
 		require.ErrorContains(t, err, "is no name", name)
-		_, err = a.Client(name, year)
+		_, err = a.Client(name, "", year)
 		require.ErrorContains(t, err, "is no name", name)
 	}
-	_, err := a.Node("n", nil, year)
+	_, err := a.Client("id", strings.Repeat("a", 65), year)
+	require.ErrorContains(t, err, "too long")
+	_, err = a.Node("n", nil, year)
 	require.ErrorContains(t, err, "at least one host")
 	_, err = a.Node("n", []string{"http://x:1"}, year)
 	require.ErrorContains(t, err, "neither an IP address nor a DNS name")
-	_, err = a.Client("id", time.Second)
+	_, err = a.Client("id", "", time.Second)
 	require.ErrorContains(t, err, "a minute or more")
 
 	_, err = LoadAuthority(t.TempDir(), time.Now)

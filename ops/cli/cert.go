@@ -8,7 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/ops/cert"
+	"github.com/flotillakv/flotilla/tenancy"
 )
 
 func newCertCommand(env *Env) *cobra.Command {
@@ -86,23 +88,36 @@ there again: the node takes it up without a restart.`,
 
 func newCertClientCommand(env *Env) *cobra.Command {
 	opts := &certOptions{}
+	var tenant, namespace string
 	cmd := &cobra.Command{
 		Use:   "client KEY-ID",
 		Short: "Make a client's certificate",
-		Long: `Makes a certificate by which a client of the etcd v3 API acts under an API key,
-without showing the key. It ends with the key: revoke it, and the certificate
-is good for nothing.`,
-		Example: "  $ flotilla key list\n  $ flotilla cert client 4tqx3rcixptkeotw",
+		Long: `Makes a certificate by which a client of the API or the etcd v3 API acts under an
+API key, without showing the key. It ends with the key: revoke it, and the
+certificate is good for nothing. With --tenant it is good for that tenant's key
+alone; the namespace is the one that is the client's etcd.`,
+		Example: "  $ flotilla key list\n  $ flotilla cert client 4tqx3rcixptkeotw\n  $ flotilla cert client 4tqx3rcixptkeotw --tenant acme --namespace staging",
 		Args:    args(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			authority, err := cert.LoadAuthority(opts.dir, time.Now)
 			if err != nil {
 				return err
 			}
-			return printFiles(env)(authority.Client(args[0], opts.valid))
+			user := ""
+			if tenant != "" {
+				user = tenant + "/" + namespace + "/" + args[0]
+				if _, err := intercept.ParseUser(user); err != nil {
+					return usageError{fmt.Errorf("%q is no tenant, namespace and API key id", user)}
+				}
+			} else if cmd.Flags().Changed("namespace") {
+				return usageError{errors.New("--namespace needs --tenant")}
+			}
+			return printFiles(env)(authority.Client(args[0], user, opts.valid))
 		},
 	}
 	opts.bind(cmd, certValidDefault)
+	cmd.Flags().StringVar(&tenant, "tenant", "", "the key's tenant")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", tenancy.DefaultNamespace, "the namespace that is the client's etcd")
 	return cmd
 }
 

@@ -40,6 +40,9 @@ type Config struct {
 	JoinTimeout time.Duration
 	// GatewayOnly hosts no replicas: the node only routes for callers.
 	GatewayOnly bool
+	// PrivateIssuers lets tenants' OpenID Connect issuers be at addresses that are
+	// not public.
+	PrivateIssuers bool
 	// DataShards is how many shards hold tenants' namespaces, beside the
 	// system shard, in a cluster that is bootstrapped. Default 16.
 	DataShards int

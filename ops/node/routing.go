@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/oidc"
 	"github.com/flotillakv/flotilla/gateway/peer"
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/ops/version"
@@ -39,7 +40,10 @@ func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 	n.kv = route.NewKV(n.router, n.catalog)
 	n.guard, n.requests = intercept.NewGuard(fault.Now, n.metrics), intercept.NewMetrics(n.metrics)
 	n.keyUses = intercept.NewKeyUses(n.catalog, fault.Now, n.cfg.Log)
-	n.authenticator = intercept.NewAuthenticator(n.catalog, n.keyUses, fault.Now)
+	n.authenticator = intercept.NewAuthenticator(intercept.AuthConfig{
+		Records: n.catalog, ClusterID: n.dir.Identity().ClusterID, Uses: n.keyUses, Guard: n.guard, Now: fault.Now,
+		Issuers: oidc.New(oidc.Config{AllowPrivate: n.cfg.PrivateIssuers, Now: fault.Now}),
+	})
 	return stop, nil
 }
 

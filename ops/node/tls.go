@@ -17,8 +17,8 @@ type TLS struct {
 	// 'flotilla cert' makes. Ports that have no certificate of their own use it.
 	Dir string
 	// Cluster is for the ports between nodes: its authority vouches for all of
-	// them. Etcd's, if it has one, lets clients in by certificates whose common
-	// name is the id of an API key, or <tenant>/<namespace>/<id of an API key>.
+	// them. Those of API and Etcd, if they have one, let clients in by certificates
+	// whose common name is the id of an API key, or <tenant>/<namespace>/<id of an API key>.
 	API, Etcd, Ops, Cluster CertFiles
 }
 
@@ -31,8 +31,8 @@ func (t TLS) encrypted(files CertFiles) bool { return t.Dir != "" || files.CertF
 // files names the files of a port by their flags.
 func (t TLS) files(port string, own CertFiles) tlsfiles.Files {
 	authority := "--" + port + "-ca-file"
-	if port == "etcd" {
-		authority = "--etcd-client-ca-file"
+	if port == "etcd" || port == "api" {
+		authority = "--" + port + "-client-ca-file"
 	}
 	return tlsfiles.Files{
 		Cert: tlsfiles.Setting{Flag: "--" + port + "-cert-file", Value: own.CertFile},
@@ -44,7 +44,7 @@ func (t TLS) files(port string, own CertFiles) tlsfiles.Files {
 func (t TLS) validate() error {
 	var errs []error
 	for port, own := range map[string]CertFiles{"api": t.API, "etcd": t.Etcd, "ops": t.Ops, "cluster": t.Cluster} {
-		if port == "etcd" && own.CertFile == "" && t.Dir != "" {
+		if (port == "etcd" || port == "api") && own.CertFile == "" && t.Dir != "" {
 			own.CAFile = "" // it goes with the directory's certificate
 		}
 		errs = append(errs, t.files(port, own).Validate())
@@ -76,7 +76,7 @@ func (n *Node) loadTLS(context.Context) (func() error, error) {
 			return nil
 		},
 		"ops": func(i *tlsfiles.Identity) error {
-			n.tls.ops = i.API()
+			n.tls.ops = i.Ops()
 			return nil
 		},
 		"cluster": func(i *tlsfiles.Identity) (err error) {

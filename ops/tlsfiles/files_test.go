@@ -167,7 +167,7 @@ func TestWrongFiles(t *testing.T) {
 		"client": {
 			func(t *testing.T, dir string, a *cert.Authority) Files {
 				t.Helper()
-				_, err := a.Client("id", year)
+				_, err := a.Client("id", "", year)
 				require.NoError(t, err)
 				return own(dir, "client-id", "")
 			}, []string{"--cert-file: ", "the certificate is a client's", "flotilla cert node"},

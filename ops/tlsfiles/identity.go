@@ -49,9 +49,9 @@ func Load(files Files, env Env) (*Identity, error) {
 	return i, nil
 }
 
-// API is for ports whose callers prove themselves by other means than a
-// certificate: the API and the operators' port.
-func (i *Identity) API() *tls.Config {
+// Ops is for the operators' port, whose callers prove themselves by other means than
+// a certificate.
+func (i *Identity) Ops() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		GetCertificate: i.keeper.forServer,
@@ -59,14 +59,20 @@ func (i *Identity) API() *tls.Config {
 	}
 }
 
-// Etcd is for the etcd v3 API: callers may show a certificate of the authority,
-// if there is one.
-func (i *Identity) Etcd() *tls.Config {
-	cfg := i.API()
-	cfg.NextProtos = nil // the server of gRPC adds its own
+// API is for the API: callers may show a certificate of the authority, if there is
+// one.
+func (i *Identity) API() *tls.Config {
+	cfg := i.Ops()
 	if i.roots != nil {
 		cfg.ClientCAs, cfg.ClientAuth = i.roots, tls.VerifyClientCertIfGiven
 	}
+	return cfg
+}
+
+// Etcd is for the etcd v3 API, as API.
+func (i *Identity) Etcd() *tls.Config {
+	cfg := i.API()
+	cfg.NextProtos = nil // the server of gRPC adds its own
 	return cfg
 }
 

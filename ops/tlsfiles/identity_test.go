@@ -40,7 +40,7 @@ func TestPorts(t *testing.T) {
 	server, client, err := identity.Nodes()
 	require.NoError(t, err)
 	client.ServerName = "n1.example"
-	clientFiles, err := authority.Client("4tqx", year)
+	clientFiles, err := authority.Client("4tqx", "", year)
 	require.NoError(t, err)
 	otherDir, other := newDir(t)
 	foreign := cert.NodeFiles(otherDir, "n1")
@@ -67,10 +67,14 @@ func TestPorts(t *testing.T) {
 	_, _, err = handshake(t, &tls.Config{Certificates: []tls.Certificate{pair}}, client)
 	require.Error(t, err)
 
-	// The API takes everybody, and asks nobody.
-	near, _, err = handshake(t, identity.API(), clientOf(t, authority, &clientFiles))
+	// The operators' port takes everybody, and asks nobody.
+	near, _, err = handshake(t, identity.Ops(), clientOf(t, authority, &clientFiles))
 	require.NoError(t, err)
 	require.Nil(t, near)
+	// The API takes everybody, and asks, as does the etcd port.
+	near, _, err = handshake(t, identity.API(), clientOf(t, authority, &clientFiles))
+	require.NoError(t, err)
+	require.Equal(t, "4tqx", near.Subject.CommonName)
 	// The etcd port takes everybody, and asks.
 	near, _, err = handshake(t, identity.Etcd(), clientOf(t, authority, nil))
 	require.NoError(t, err)

@@ -21,6 +21,7 @@ const (
 	operatorsPrefix  = "operators/"
 	auditPrefix      = "audit/"
 	purgesPrefix     = "purges/"
+	tokenKeysPrefix  = "token-keys/"
 	duePrefix        = "due/"
 )
 
@@ -43,7 +44,9 @@ func parseShard(name string) (shards.ShardID, error) {
 
 func tenantKey(id tenancy.TenantID) string { return tenantsPrefix + string(id) }
 
-func issuersPrefix(tenant tenancy.TenantID) string { return "issuers/" + string(tenant) + "/" }
+func issuersKey(tenant tenancy.TenantID) string { return "issuers/" + string(tenant) }
+
+func tokenKeyKey(id string) string { return tokenKeysPrefix + id }
 
 func operatorKey(name string) string { return operatorsPrefix + name }
 

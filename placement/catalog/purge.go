@@ -184,15 +184,18 @@ func (c *Catalog) eraseSlice(ctx context.Context, tenant tenancy.TenantID) (done
 			return false, err
 		}
 	}
-	removed, err := c.removeListed(ctx, &t, tenantAPIKeysPrefix(tenant), func(id string) { t.remove(apiKeyKey(id)) })
+	removed := 0
+	_, err = c.list(ctx, span{prefix: tenantAPIKeysPrefix(tenant), limit: removedOfTenantMax}, func(id string, _ *flotillav1.KeyValue) error {
+		t.remove(tenantAPIKeyKey(tenant, id))
+		t.remove(apiKeyKey(id))
+		removed++
+		return nil
+	})
 	if err != nil {
 		return false, err
 	}
-	issuers, err := c.removeListed(ctx, &t, issuersPrefix(tenant), func(string) {})
-	if err != nil {
-		return false, err
-	}
-	if done = len(names)+removed+issuers == 0; done {
+	if done = len(names)+removed == 0; done {
+		t.remove(issuersKey(tenant))
 		t.expect(tenantKey(tenant), owner.revision)
 		t.remove(tenantKey(tenant))
 		t.remove(dueKey(due, tenant))
@@ -207,14 +210,3 @@ func (c *Catalog) eraseSlice(ctx context.Context, tenant tenancy.TenantID) (done
 
 // errNotDue says that a tenant's data is not to be removed.
 var errNotDue = errors.New("the tenant is not to be removed now")
-
-// removeListed adds to a change that records under a prefix are removed.
-func (c *Catalog) removeListed(ctx context.Context, t *change, prefix string, also func(name string)) (n int, err error) {
-	_, err = c.list(ctx, span{prefix: prefix, limit: removedOfTenantMax}, func(name string, _ *flotillav1.KeyValue) error {
-		t.remove(prefix + name)
-		also(name)
-		n++
-		return nil
-	})
-	return n, err
-}

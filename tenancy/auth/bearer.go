@@ -11,19 +11,9 @@ import (
 // tenancy.ErrUnauthenticated.
 var ErrNoCredential = fmt.Errorf("%w: no Authorization header", tenancy.ErrUnauthenticated)
 
-// ParseBearer reads the API key from the value of an Authorization header:
-// "Bearer" in any case, one space, the key. The error wraps
-// tenancy.ErrUnauthenticated.
-func ParseBearer(header string) (APIKey, error) {
-	credential, err := bearer(header)
-	if err != nil {
-		return APIKey{}, err
-	}
-	return ParseAPIKey(credential)
-}
-
-// bearer is the credential in the value of an Authorization header.
-func bearer(header string) (string, error) {
+// Bearer is the credential in the value of an Authorization header: "Bearer" in any
+// case, one space, the credential. The error wraps tenancy.ErrUnauthenticated.
+func Bearer(header string) (string, error) {
 	if header == "" {
 		return "", ErrNoCredential
 	}

@@ -50,9 +50,9 @@ func ParseOperatorKey(text string) (OperatorKey, error) {
 }
 
 // ParseOperatorBearer reads the credential of an operator from the value of an
-// Authorization header, as ParseBearer reads an API key.
+// Authorization header: see Bearer.
 func ParseOperatorBearer(header string) (OperatorKey, error) {
-	credential, err := bearer(header)
+	credential, err := Bearer(header)
 	if err != nil {
 		return OperatorKey{}, err
 	}

@@ -1112,9 +1112,7 @@ type TokenKeyRecord struct {
 	// The seed of the Ed25519 private key.
 	Seed []byte `protobuf:"bytes,1,opt,name=seed,proto3" json:"seed,omitempty"`
 	// When it was made, in milliseconds since 1970.
-	CreateTimeMs uint64 `protobuf:"varint,2,opt,name=create_time_ms,json=createTimeMs,proto3" json:"create_time_ms,omitempty"`
-	// From when it signs, so that all gateways know it by then.
-	SignFromMs    uint64 `protobuf:"varint,3,opt,name=sign_from_ms,json=signFromMs,proto3" json:"sign_from_ms,omitempty"`
+	CreateTimeMs  uint64 `protobuf:"varint,2,opt,name=create_time_ms,json=createTimeMs,proto3" json:"create_time_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1163,39 +1161,30 @@ func (x *TokenKeyRecord) GetCreateTimeMs() uint64 {
 	return 0
 }
 
-func (x *TokenKeyRecord) GetSignFromMs() uint64 {
-	if x != nil {
-		return x.SignFromMs
-	}
-	return 0
-}
-
-// IssuerRecord is an OpenID Connect issuer whose tokens a tenant lets in, in the
-// catalog: issuers/<tenant>/<name>.
-type IssuerRecord struct {
+// IssuersRecord is the OpenID Connect issuers whose tokens a tenant lets in, in the
+// catalog: issuers/<tenant>.
+type IssuersRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the tenant has set.
-	Issuer *v1.Issuer `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
-	// When it was set, in milliseconds since 1970.
-	CreateTimeMs  uint64 `protobuf:"varint,2,opt,name=create_time_ms,json=createTimeMs,proto3" json:"create_time_ms,omitempty"`
+	// By name.
+	Issuers       []*v1.Issuer `protobuf:"bytes,1,rep,name=issuers,proto3" json:"issuers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *IssuerRecord) Reset() {
-	*x = IssuerRecord{}
+func (x *IssuersRecord) Reset() {
+	*x = IssuersRecord{}
 	mi := &file_flotilla_internal_v1_record_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *IssuerRecord) String() string {
+func (x *IssuersRecord) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*IssuerRecord) ProtoMessage() {}
+func (*IssuersRecord) ProtoMessage() {}
 
-func (x *IssuerRecord) ProtoReflect() protoreflect.Message {
+func (x *IssuersRecord) ProtoReflect() protoreflect.Message {
 	mi := &file_flotilla_internal_v1_record_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1207,23 +1196,16 @@ func (x *IssuerRecord) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use IssuerRecord.ProtoReflect.Descriptor instead.
-func (*IssuerRecord) Descriptor() ([]byte, []int) {
+// Deprecated: Use IssuersRecord.ProtoReflect.Descriptor instead.
+func (*IssuersRecord) Descriptor() ([]byte, []int) {
 	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{12}
 }
 
-func (x *IssuerRecord) GetIssuer() *v1.Issuer {
+func (x *IssuersRecord) GetIssuers() []*v1.Issuer {
 	if x != nil {
-		return x.Issuer
+		return x.Issuers
 	}
 	return nil
-}
-
-func (x *IssuerRecord) GetCreateTimeMs() uint64 {
-	if x != nil {
-		return x.CreateTimeMs
-	}
-	return 0
 }
 
 // PurgeRecord is a namespace whose data is to be removed, in the catalog:
@@ -1883,15 +1865,12 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\x04role\x18\x02 \x01(\x0e2\x1f.flotilla.admin.v1.OperatorRoleR\x04role\x12$\n" +
 	"\x0ecreate_time_ms\x18\x03 \x01(\x04R\fcreateTimeMs\x12$\n" +
 	"\x0eexpire_time_ms\x18\x04 \x01(\x04R\fexpireTimeMs\x12 \n" +
-	"\vdescription\x18\x05 \x01(\tR\vdescription\"l\n" +
+	"\vdescription\x18\x05 \x01(\tR\vdescription\"J\n" +
 	"\x0eTokenKeyRecord\x12\x12\n" +
 	"\x04seed\x18\x01 \x01(\fR\x04seed\x12$\n" +
-	"\x0ecreate_time_ms\x18\x02 \x01(\x04R\fcreateTimeMs\x12 \n" +
-	"\fsign_from_ms\x18\x03 \x01(\x04R\n" +
-	"signFromMs\"a\n" +
-	"\fIssuerRecord\x12+\n" +
-	"\x06issuer\x18\x01 \x01(\v2\x13.flotilla.v1.IssuerR\x06issuer\x12$\n" +
-	"\x0ecreate_time_ms\x18\x02 \x01(\x04R\fcreateTimeMs\"V\n" +
+	"\x0ecreate_time_ms\x18\x02 \x01(\x04R\fcreateTimeMs\">\n" +
+	"\rIssuersRecord\x12-\n" +
+	"\aissuers\x18\x01 \x03(\v2\x13.flotilla.v1.IssuerR\aissuers\"V\n" +
 	"\vPurgeRecord\x12\x19\n" +
 	"\bshard_id\x18\x01 \x01(\x04R\ashardId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
@@ -1989,7 +1968,7 @@ var file_flotilla_internal_v1_record_proto_goTypes = []any{
 	(*KeyUseRecord)(nil),    // 12: flotilla.internal.v1.KeyUseRecord
 	(*OperatorRecord)(nil),  // 13: flotilla.internal.v1.OperatorRecord
 	(*TokenKeyRecord)(nil),  // 14: flotilla.internal.v1.TokenKeyRecord
-	(*IssuerRecord)(nil),    // 15: flotilla.internal.v1.IssuerRecord
+	(*IssuersRecord)(nil),   // 15: flotilla.internal.v1.IssuersRecord
 	(*PurgeRecord)(nil),     // 16: flotilla.internal.v1.PurgeRecord
 	(*AuditRecord)(nil),     // 17: flotilla.internal.v1.AuditRecord
 	(*UsageRecord)(nil),     // 18: flotilla.internal.v1.UsageRecord
@@ -2012,7 +1991,7 @@ var file_flotilla_internal_v1_record_proto_depIdxs = []int32{
 	0,  // 3: flotilla.internal.v1.TenantRecord.state:type_name -> flotilla.internal.v1.TenantState
 	25, // 4: flotilla.internal.v1.APIKeyRecord.permissions:type_name -> flotilla.v1.Permission
 	26, // 5: flotilla.internal.v1.OperatorRecord.role:type_name -> flotilla.admin.v1.OperatorRole
-	27, // 6: flotilla.internal.v1.IssuerRecord.issuer:type_name -> flotilla.v1.Issuer
+	27, // 6: flotilla.internal.v1.IssuersRecord.issuers:type_name -> flotilla.v1.Issuer
 	28, // 7: flotilla.internal.v1.AuditRecord.entry:type_name -> flotilla.admin.v1.AuditEntry
 	29, // 8: flotilla.internal.v1.UsageRecord.usage:type_name -> flotilla.v1.Usage
 	1,  // 9: flotilla.internal.v1.NodeRecord.state:type_name -> flotilla.internal.v1.NodeState

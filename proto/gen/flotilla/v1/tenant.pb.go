@@ -725,7 +725,7 @@ func (x *Issuer) GetRules() []*IssuerRule {
 // IssuerRule says which claims allow what.
 type IssuerRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Claims that the token must have, up to 16, such as "sub" or "groups". A value
+	// Claims that the token must have, 1 to 16, such as "sub" or "groups". A value
 	// with a * at its end is what the claim's must begin with. Of a claim that is a
 	// list one of the values must match.
 	Claims map[string]string `protobuf:"bytes,1,rep,name=claims,proto3" json:"claims,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
