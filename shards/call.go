@@ -91,12 +91,13 @@ func Await(ctx context.Context, tenant tenancy.TenantID, command *internalv1.Com
 
 // freesSpace tells which commands are let in on a full disk. Those that renew
 // and end leases write what was there before, or remove it; without them all
-// leases of the node's tenants would end, or none.
+// leases of the node's tenants would end, or none. The rest of maintenance waits
+// for a level to be raised.
 func freesSpace(c *internalv1.Command) bool {
 	switch c.GetOperation().(type) {
 	case *internalv1.Command_Compact, *internalv1.Command_CompactAged, *internalv1.Command_PurgeSlice,
 		*internalv1.Command_KeepAlive, *internalv1.Command_RevokeLease, *internalv1.Command_ExpireLeases,
-		*internalv1.Command_DropNamespaceSlice:
+		*internalv1.Command_DropNamespaceSlice, *internalv1.Command_RaiseLevel:
 		return true
 	default:
 		return false

@@ -43,6 +43,7 @@ type Host struct {
 
 	readOnly atomic.Bool
 	level    atomic.Uint32
+	agreed   atomic.Uint32 // the level that SetLevel told, 0 before it
 	accounts watch.Accounts
 	stop     context.CancelFunc
 	workers  sync.WaitGroup
@@ -180,9 +181,13 @@ func (h *Host) running() []*shard {
 // that free space are let in always.
 func (h *Host) SetReadOnly(readOnly bool) { h.readOnly.Store(readOnly) }
 
-// SetLevel lets in commands up to a feature level. It is what every node knows;
-// until it is set, what this one does.
-func (h *Host) SetLevel(level uint32) { h.level.Store(level) }
+// SetLevel lets in commands up to a feature level, and has the shards come to it that
+// this node leads. It is what every node knows; until it is set, commands are let in
+// that this one does.
+func (h *Host) SetLevel(level uint32) {
+	h.level.Store(level)
+	h.agreed.Store(min(level, machine.Level))
+}
 
 // ReadOnly tells whether commands are refused for want of space.
 func (h *Host) ReadOnly() bool { return h.readOnly.Load() }

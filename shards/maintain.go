@@ -108,6 +108,9 @@ func pause(ctx context.Context, d time.Duration) {
 
 // maintenanceOf is the next command that the shard needs, or nil.
 func (h *Host) maintenanceOf(ctx context.Context, s *shard) (*internalv1.Command, error) {
+	if agreed := h.agreed.Load(); agreed > max(s.replica.Level(), 1) {
+		return &internalv1.Command{Operation: &internalv1.Command_RaiseLevel{RaiseLevel: &internalv1.RaiseLevel{Level: agreed}}}, nil
+	}
 	var purge, aged bool
 	before := uint64(max(0, fault.Now().Add(-h.cfg.CompactionAge).UnixMilli()))
 	err := h.Read(ctx, s.id, Serializable, func(v *View) error {

@@ -20,7 +20,7 @@ type Query struct {
 	Namespace tenancy.NamespaceID
 	// Request is a GetRequest, RangeRequest, GetLeaseRequest, ListLeasesRequest
 	// or a TxnRequest for which mvcc.IsReadOnly holds, all of flotilla.v1, or a
-	// NamespaceStateRequest or LeaseTTLsRequest of internal.v1. Its namespace and
+	// NamespaceStateRequest, LeaseTTLsRequest or StoredUsageRequest of internal.v1. Its namespace and
 	// consistency are not looked at.
 	Request proto.Message
 	// KeysMax and BytesMax bound the answer of a range, as mvcc.ReadLimits do; 0
@@ -51,6 +51,8 @@ func (v *View) Answer(ctx context.Context, q *Query) (proto.Message, error) {
 		return machine.StateProto(state), nil
 	case *internalv1.LeaseTTLsRequest:
 		return v.leaseTTLs(ctx, q.Namespace, &state)
+	case *internalv1.StoredUsageRequest:
+		return machine.StoredUsage(v.rows, q.Namespace, req)
 	default:
 		return nil, fmt.Errorf("%T is not a query", q.Request)
 	}

@@ -58,3 +58,25 @@ func TestCommandsOfOtherNodes(t *testing.T) {
 		require.ErrorAs(t, err, new(*mvcc.InvalidError))
 	}
 }
+
+// TestQueriesOfThePlatform asks what only nodes ask.
+func TestQueriesOfThePlatform(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	for _, c := range []struct{ request, answer proto.Message }{
+		{&internalv1.NamespaceStateRequest{}, &internalv1.NamespaceState{Revision: 7, Keys: 3}},
+		{&internalv1.LeaseTTLsRequest{}, &internalv1.LeaseTTLsResponse{Revision: 7, Ids: []int64{1}, TtlSeconds: []int64{2}}},
+		{&internalv1.StoredUsageRequest{StartHour: 3, EndHour: 5, NowMs: 9}, &internalv1.StoredUsageResponse{
+			Hours: []*internalv1.StoredUsageHour{{Hour: 3, ByteSeconds: 4}},
+		}},
+	} {
+		p.host.setQuery(func(_ context.Context, b *shards.QueryBatch) error {
+			require.Empty(t, cmp.Diff(c.request, b.Queries[0].Request, protocmp.Transform()))
+			b.Answer(0, c.answer, nil)
+			return nil
+		})
+		answer, err := shards.Ask(t.Context(), onNode{p.pool}, shard, "t", shards.Serializable, shards.Query{Namespace: 7, Request: c.request})
+		require.NoError(t, err)
+		require.Empty(t, cmp.Diff(c.answer, answer, protocmp.Transform()))
+	}
+}

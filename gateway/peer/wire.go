@@ -32,6 +32,8 @@ func encodeQuery(q *shards.Query) (*internalv1.PeerQuery, error) {
 		p.Request = &internalv1.PeerQuery_State{State: req}
 	case *internalv1.LeaseTTLsRequest:
 		p.Request = &internalv1.PeerQuery_LeaseTtls{LeaseTtls: req}
+	case *internalv1.StoredUsageRequest:
+		p.Request = &internalv1.PeerQuery_StoredUsage{StoredUsage: req}
 	default:
 		return nil, fmt.Errorf("%T is not a query", q.Request)
 	}
@@ -75,6 +77,8 @@ func decodeQuery(p *internalv1.PeerQuery) (shards.Query, error) {
 		q.Request = req.State
 	case *internalv1.PeerQuery_LeaseTtls:
 		q.Request = req.LeaseTtls
+	case *internalv1.PeerQuery_StoredUsage:
+		q.Request = req.StoredUsage // which checks itself
 	default:
 		return q, &mvcc.InvalidError{Field: "request", Message: "is not a query that this version knows"}
 	}
@@ -124,6 +128,8 @@ func encodeAnswer(into *internalv1.PeerAnswer, response proto.Message, err error
 		into.Answer = &internalv1.PeerAnswer_LeaseTtls{LeaseTtls: r}
 	case *internalv1.DropNamespaceSliceResponse:
 		into.Answer = &internalv1.PeerAnswer_DropNamespaceSlice{DropNamespaceSlice: r}
+	case *internalv1.StoredUsageResponse:
+		into.Answer = &internalv1.PeerAnswer_StoredUsage{StoredUsage: r}
 	default:
 		err := fmt.Errorf("%T is not an answer that this version sends", response)
 		into.Answer = &internalv1.PeerAnswer_Error{Error: encodeError(err)}
@@ -166,6 +172,8 @@ func decodeAnswer(node string, p *internalv1.PeerAnswer) (proto.Message, error) 
 		return a.LeaseTtls, nil
 	case *internalv1.PeerAnswer_DropNamespaceSlice:
 		return a.DropNamespaceSlice, nil
+	case *internalv1.PeerAnswer_StoredUsage:
+		return a.StoredUsage, nil
 	default:
 		return nil, fmt.Errorf("node %s gave an answer that this version does not know", node)
 	}

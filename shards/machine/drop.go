@@ -47,7 +47,7 @@ func (m *Machine) dropNamespaceSlice(b Batch, c *internalv1.Command, req *intern
 // beginDrop removes the namespace's own rows, and makes it one that was dropped.
 func beginDrop(b Batch, ns *namespace) error {
 	ns.drop, ns.state, ns.ageBucket, ns.leases = &internalv1.NamespaceDrop{}, mvcc.NewState(), 0, 0
-	ns.written = ns.state.Revision
+	ns.byteMS, ns.accountedMS, ns.written = 0, 0, ns.state.Revision
 	if err := b.DropNamespace(ns.id); err != nil {
 		return fmt.Errorf("drop a namespace: %w", err)
 	}

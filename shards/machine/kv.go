@@ -43,21 +43,29 @@ func mutate[R mutation, A proto.Message](
 			return answer, err
 		}
 	}
-	before := ns.state.Revision
+	before := ns.state
 	response, err := apply(&scope{m: m, batch: b, id: id, ns: ns, quota: quotaOf(c)}, req)
 	if err != nil {
 		return nil, err
 	}
-	if ns.state.Revision != before {
-		if err := m.noteAge(b, id, ns, before); err != nil {
-			return nil, err
-		}
+	if err := m.changed(b, ns, before); err != nil {
+		return nil, err
 	}
-	m.namespaces.touch(ns)
 	if req.GetRequestId() != "" {
 		m.requests.keep(digest, kind, ns.state.Revision, response)
 	}
 	return response, nil
+}
+
+// changed notes what follows from a change of a namespace's counters.
+func (m *Machine) changed(b Batch, ns *namespace, before mvcc.State) error {
+	m.namespaces.touch(ns)
+	if ns.state.Revision != before.Revision {
+		if err := m.noteAge(b, ns.id, ns, before.Revision); err != nil {
+			return err
+		}
+	}
+	return m.account(b, ns, before.LiveBytes)
 }
 
 // owned returns the counters of a command's namespace, or refuses the command

@@ -64,16 +64,12 @@ func (m *Machine) expire(b Batch, d dueLease) (deleted int, err error) {
 	if ns.drop != nil { // its keys are gone
 		return 0, m.dropLease(b, d.name)
 	}
-	before := ns.state.Revision
+	before := ns.state
 	s := &scope{m: m, batch: b, id: d.name.ns, ns: ns}
 	if deleted, err = s.endLease(d.name.id, d.keys); err != nil {
 		return 0, err
 	}
-	m.namespaces.touch(ns)
-	if ns.state.Revision != before {
-		err = m.noteAge(b, d.name.ns, ns, before)
-	}
-	return deleted, err
+	return deleted, m.changed(b, ns, before)
 }
 
 // expiryAheadMS is how far ahead NextExpiry looks for places of leases that were

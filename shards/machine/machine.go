@@ -72,6 +72,9 @@ func (m *Machine) Load(rows Rows) (applied uint64, err error) {
 	if m.shard.GetFormat() > stateFormat {
 		return 0, fmt.Errorf("the shard's state has format %d, this version knows %d: start the newer version again", m.shard.GetFormat(), stateFormat)
 	}
+	if m.shard.GetLevel() > Level {
+		return 0, fmt.Errorf("the shard is at feature level %d, this version knows %d: start the newer version again", m.shard.GetLevel(), Level)
+	}
 	if err := m.requests.load(rows); err != nil {
 		return 0, err
 	}
@@ -87,6 +90,9 @@ func (m *Machine) Applied() uint64 { return m.shard.GetAppliedIndex() }
 // Now is the machine's time in milliseconds since 1970: the greatest time of
 // the entries applied so far. It never goes backwards.
 func (m *Machine) Now() uint64 { return m.shard.GetTimeMs() }
+
+// ShardLevel is the feature level that the shard has come to, 0 for the first one.
+func (m *Machine) ShardLevel() uint32 { return m.shard.GetLevel() }
 
 // Clock is the shard's clock in milliseconds as of the entries applied so far.
 // It never goes backwards.
@@ -185,6 +191,8 @@ func (m *Machine) dispatch(b Batch, c *internalv1.Command) (proto.Message, error
 		return m.expireLeases(b, op.ExpireLeases)
 	case *internalv1.Command_DropNamespaceSlice:
 		return m.dropNamespaceSlice(b, c, op.DropNamespaceSlice)
+	case *internalv1.Command_RaiseLevel:
+		return m.raiseLevel(op.RaiseLevel)
 	default:
 		return nil, fmt.Errorf("%w: unknown command: a newer version wrote it", ErrBadEntry)
 	}

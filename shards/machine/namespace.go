@@ -36,6 +36,8 @@ type namespace struct {
 	ageBucket uint64
 	leases    uint64 // number of them
 	state     mvcc.State
+	// byteMS and accountedMS are those of internal.v1.NamespaceState.
+	byteMS, accountedMS uint64
 	// drop is how far its removal has come; nil if it was not dropped. Then all else
 	// but the epoch is as if it never was.
 	drop *internalv1.NamespaceDrop
@@ -99,6 +101,7 @@ func (n *namespace) record() *internalv1.NamespaceState {
 	}
 	rec := StateProto(n.state)
 	rec.Epoch, rec.AgeBucket, rec.Leases = n.epoch, n.ageBucket, n.leases
+	rec.ByteMs, rec.AccountedMs = n.byteMS, n.accountedMS
 	return rec
 }
 
@@ -134,6 +137,7 @@ func (c *namespaceCache) get(rows Rows, id tenancy.NamespaceID) (*namespace, err
 		ns.epoch, ns.drop, ns.told = rec.GetEpoch(), rec.GetDrop(), rec.GetDrop() != nil
 		if ns.drop == nil {
 			ns.ageBucket, ns.leases, ns.state = rec.GetAgeBucket(), rec.GetLeases(), StateOf(&rec)
+			ns.byteMS, ns.accountedMS = rec.GetByteMs(), rec.GetAccountedMs()
 		}
 	}
 	ns.written = ns.state.Revision

@@ -31,6 +31,9 @@ const (
 	// TableLeaseKeys holds which keys of a namespace are attached to its
 	// leases: see lease_record.go.
 	TableLeaseKeys Table = 8
+	// TableStoredHours holds how much a namespace stored: hour since 1970, big
+	// endian -> StoredHour.
+	TableStoredHours Table = 9
 )
 
 // shardRows is the namespace of the shard's own rows.

@@ -51,6 +51,7 @@ type Replica struct {
 	clockMS  atomic.Uint64
 	expiry   atomic.Uint64
 	leases   atomic.Int64
+	level    atomic.Uint32
 
 	// Reused by Update, which is never called concurrently.
 	results []machine.Result
@@ -88,8 +89,11 @@ func (r *Replica) ClockMS() uint64 { return r.clockMS.Load() }
 // Leases is the number of leases of the shard.
 func (r *Replica) Leases() int64 { return r.leases.Load() }
 
-// noteTime tells those who look from outside how late it is in the shard, and
-// what that means for its leases.
+// Level is the feature level that the shard has come to, 0 for the first one.
+func (r *Replica) Level() uint32 { return r.level.Load() }
+
+// noteTime tells those who look from outside how late it is in the shard, what that
+// means for its leases, and its level.
 func (r *Replica) noteTime() {
 	clockMS := r.machine.Clock()
 	r.clock.Observe(clockMS)
@@ -100,6 +104,7 @@ func (r *Replica) noteTime() {
 	}
 	r.expiry.Store(expiry)
 	r.leases.Store(int64(r.machine.Leases()))
+	r.level.Store(r.machine.ShardLevel())
 }
 
 // Open implements statemachine.IOnDiskStateMachine.

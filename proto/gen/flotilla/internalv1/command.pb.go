@@ -47,6 +47,7 @@ type Command struct {
 	//	*Command_RevokeLease
 	//	*Command_ExpireLeases
 	//	*Command_DropNamespaceSlice
+	//	*Command_RaiseLevel
 	Operation isCommand_Operation `protobuf_oneof:"operation"`
 	// How much the namespace may hold: number of keys, and bytes of their newest
 	// versions; 0 is no bound. What would pass it is refused, unless it lessens what
@@ -208,6 +209,15 @@ func (x *Command) GetDropNamespaceSlice() *DropNamespaceSlice {
 	return nil
 }
 
+func (x *Command) GetRaiseLevel() *RaiseLevel {
+	if x != nil {
+		if x, ok := x.Operation.(*Command_RaiseLevel); ok {
+			return x.RaiseLevel
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetKeysMax() uint64 {
 	if x != nil {
 		return x.KeysMax
@@ -282,6 +292,11 @@ type Command_DropNamespaceSlice struct {
 	DropNamespaceSlice *DropNamespaceSlice `protobuf:"bytes,15,opt,name=drop_namespace_slice,json=dropNamespaceSlice,proto3,oneof"`
 }
 
+type Command_RaiseLevel struct {
+	// Come to a feature level; proposed by the leader.
+	RaiseLevel *RaiseLevel `protobuf:"bytes,16,opt,name=raise_level,json=raiseLevel,proto3,oneof"`
+}
+
 func (*Command_Put) isCommand_Operation() {}
 
 func (*Command_Delete) isCommand_Operation() {}
@@ -303,6 +318,8 @@ func (*Command_RevokeLease) isCommand_Operation() {}
 func (*Command_ExpireLeases) isCommand_Operation() {}
 
 func (*Command_DropNamespaceSlice) isCommand_Operation() {}
+
+func (*Command_RaiseLevel) isCommand_Operation() {}
 
 // DropNamespaceSlice removes what is left of a namespace that the catalog has not
 // any more: with the first slice its keys, its history and its counters, at once,
@@ -409,6 +426,99 @@ func (x *DropNamespaceSliceResponse) GetMore() bool {
 	return false
 }
 
+// RaiseLevel has the shard do from now on what a feature level brought, once every
+// node knows it.
+type RaiseLevel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The level. A lower one than the shard's changes nothing.
+	Level         uint32 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseLevel) Reset() {
+	*x = RaiseLevel{}
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseLevel) ProtoMessage() {}
+
+func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
+func (*RaiseLevel) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RaiseLevel) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+// RaiseLevelResponse says where the shard is.
+type RaiseLevelResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its level.
+	Level         uint32 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseLevelResponse) Reset() {
+	*x = RaiseLevelResponse{}
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseLevelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseLevelResponse) ProtoMessage() {}
+
+func (x *RaiseLevelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseLevelResponse.ProtoReflect.Descriptor instead.
+func (*RaiseLevelResponse) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RaiseLevelResponse) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
 // GrantLease begins a lease. Its answer is a flotilla.v1.GrantLeaseResponse.
 type GrantLease struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -422,7 +532,7 @@ type GrantLease struct {
 
 func (x *GrantLease) Reset() {
 	*x = GrantLease{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[3]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +544,7 @@ func (x *GrantLease) String() string {
 func (*GrantLease) ProtoMessage() {}
 
 func (x *GrantLease) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[3]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +557,7 @@ func (x *GrantLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantLease.ProtoReflect.Descriptor instead.
 func (*GrantLease) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{3}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GrantLease) GetRequest() *v1.GrantLeaseRequest {
@@ -478,7 +588,7 @@ type ExpireLeases struct {
 
 func (x *ExpireLeases) Reset() {
 	*x = ExpireLeases{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[4]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -490,7 +600,7 @@ func (x *ExpireLeases) String() string {
 func (*ExpireLeases) ProtoMessage() {}
 
 func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[4]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -503,7 +613,7 @@ func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases.ProtoReflect.Descriptor instead.
 func (*ExpireLeases) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{4}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ExpireLeases) GetLeasesMax() uint32 {
@@ -535,7 +645,7 @@ type ExpireLeasesResponse struct {
 
 func (x *ExpireLeasesResponse) Reset() {
 	*x = ExpireLeasesResponse{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[5]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -547,7 +657,7 @@ func (x *ExpireLeasesResponse) String() string {
 func (*ExpireLeasesResponse) ProtoMessage() {}
 
 func (x *ExpireLeasesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[5]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -560,7 +670,7 @@ func (x *ExpireLeasesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeasesResponse.ProtoReflect.Descriptor instead.
 func (*ExpireLeasesResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{5}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ExpireLeasesResponse) GetLeases() uint64 {
@@ -596,7 +706,7 @@ type PurgeSlice struct {
 
 func (x *PurgeSlice) Reset() {
 	*x = PurgeSlice{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[6]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +718,7 @@ func (x *PurgeSlice) String() string {
 func (*PurgeSlice) ProtoMessage() {}
 
 func (x *PurgeSlice) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[6]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +731,7 @@ func (x *PurgeSlice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeSlice.ProtoReflect.Descriptor instead.
 func (*PurgeSlice) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{6}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PurgeSlice) GetEventsMax() uint32 {
@@ -644,7 +754,7 @@ type PurgeSliceResponse struct {
 
 func (x *PurgeSliceResponse) Reset() {
 	*x = PurgeSliceResponse{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[7]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -656,7 +766,7 @@ func (x *PurgeSliceResponse) String() string {
 func (*PurgeSliceResponse) ProtoMessage() {}
 
 func (x *PurgeSliceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[7]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -669,7 +779,7 @@ func (x *PurgeSliceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeSliceResponse.ProtoReflect.Descriptor instead.
 func (*PurgeSliceResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{7}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PurgeSliceResponse) GetPurged() uint64 {
@@ -699,7 +809,7 @@ type CompactAged struct {
 
 func (x *CompactAged) Reset() {
 	*x = CompactAged{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[8]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +821,7 @@ func (x *CompactAged) String() string {
 func (*CompactAged) ProtoMessage() {}
 
 func (x *CompactAged) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[8]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -724,7 +834,7 @@ func (x *CompactAged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactAged.ProtoReflect.Descriptor instead.
 func (*CompactAged) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{8}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CompactAged) GetBeforeMs() uint64 {
@@ -754,7 +864,7 @@ type CompactAgedResponse struct {
 
 func (x *CompactAgedResponse) Reset() {
 	*x = CompactAgedResponse{}
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[9]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +876,7 @@ func (x *CompactAgedResponse) String() string {
 func (*CompactAgedResponse) ProtoMessage() {}
 
 func (x *CompactAgedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_command_proto_msgTypes[9]
+	mi := &file_flotilla_internal_v1_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +889,7 @@ func (x *CompactAgedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactAgedResponse.ProtoReflect.Descriptor instead.
 func (*CompactAgedResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{9}
+	return file_flotilla_internal_v1_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CompactAgedResponse) GetCompacted() uint64 {
@@ -800,7 +910,7 @@ var File_flotilla_internal_v1_command_proto protoreflect.FileDescriptor
 
 const file_flotilla_internal_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\"flotilla/internal/v1/command.proto\x12\x14flotilla.internal.v1\x1a\x14flotilla/v1/kv.proto\x1a\x17flotilla/v1/lease.proto\"\xde\x06\n" +
+	"\"flotilla/internal/v1/command.proto\x12\x14flotilla.internal.v1\x1a\x14flotilla/v1/kv.proto\x1a\x17flotilla/v1/lease.proto\"\xa3\a\n" +
 	"\aCommand\x12!\n" +
 	"\fnamespace_id\x18\x01 \x01(\x04R\vnamespaceId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12+\n" +
@@ -818,7 +928,9 @@ const file_flotilla_internal_v1_command_proto_rawDesc = "" +
 	" \x01(\v2\x1d.flotilla.v1.KeepAliveRequestH\x00R\tkeepAlive\x12D\n" +
 	"\frevoke_lease\x18\v \x01(\v2\x1f.flotilla.v1.RevokeLeaseRequestH\x00R\vrevokeLease\x12I\n" +
 	"\rexpire_leases\x18\f \x01(\v2\".flotilla.internal.v1.ExpireLeasesH\x00R\fexpireLeases\x12\\\n" +
-	"\x14drop_namespace_slice\x18\x0f \x01(\v2(.flotilla.internal.v1.DropNamespaceSliceH\x00R\x12dropNamespaceSlice\x12\x19\n" +
+	"\x14drop_namespace_slice\x18\x0f \x01(\v2(.flotilla.internal.v1.DropNamespaceSliceH\x00R\x12dropNamespaceSlice\x12C\n" +
+	"\vraise_level\x18\x10 \x01(\v2 .flotilla.internal.v1.RaiseLevelH\x00R\n" +
+	"raiseLevel\x12\x19\n" +
 	"\bkeys_max\x18\r \x01(\x04R\akeysMax\x12(\n" +
 	"\x10stored_bytes_max\x18\x0e \x01(\x04R\x0estoredBytesMaxB\v\n" +
 	"\toperation\"/\n" +
@@ -826,7 +938,12 @@ const file_flotilla_internal_v1_command_proto_rawDesc = "" +
 	"\brows_max\x18\x01 \x01(\rR\arowsMax\"D\n" +
 	"\x1aDropNamespaceSliceResponse\x12\x12\n" +
 	"\x04rows\x18\x01 \x01(\x04R\x04rows\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\"e\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\"\n" +
+	"\n" +
+	"RaiseLevel\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\"*\n" +
+	"\x12RaiseLevelResponse\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\"e\n" +
 	"\n" +
 	"GrantLease\x128\n" +
 	"\arequest\x18\x01 \x01(\v2\x1e.flotilla.v1.GrantLeaseRequestR\arequest\x12\x1d\n" +
@@ -867,44 +984,47 @@ func file_flotilla_internal_v1_command_proto_rawDescGZIP() []byte {
 	return file_flotilla_internal_v1_command_proto_rawDescData
 }
 
-var file_flotilla_internal_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_flotilla_internal_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_flotilla_internal_v1_command_proto_goTypes = []any{
 	(*Command)(nil),                    // 0: flotilla.internal.v1.Command
 	(*DropNamespaceSlice)(nil),         // 1: flotilla.internal.v1.DropNamespaceSlice
 	(*DropNamespaceSliceResponse)(nil), // 2: flotilla.internal.v1.DropNamespaceSliceResponse
-	(*GrantLease)(nil),                 // 3: flotilla.internal.v1.GrantLease
-	(*ExpireLeases)(nil),               // 4: flotilla.internal.v1.ExpireLeases
-	(*ExpireLeasesResponse)(nil),       // 5: flotilla.internal.v1.ExpireLeasesResponse
-	(*PurgeSlice)(nil),                 // 6: flotilla.internal.v1.PurgeSlice
-	(*PurgeSliceResponse)(nil),         // 7: flotilla.internal.v1.PurgeSliceResponse
-	(*CompactAged)(nil),                // 8: flotilla.internal.v1.CompactAged
-	(*CompactAgedResponse)(nil),        // 9: flotilla.internal.v1.CompactAgedResponse
-	(*v1.PutRequest)(nil),              // 10: flotilla.v1.PutRequest
-	(*v1.DeleteRequest)(nil),           // 11: flotilla.v1.DeleteRequest
-	(*v1.TxnRequest)(nil),              // 12: flotilla.v1.TxnRequest
-	(*v1.CompactRequest)(nil),          // 13: flotilla.v1.CompactRequest
-	(*v1.KeepAliveRequest)(nil),        // 14: flotilla.v1.KeepAliveRequest
-	(*v1.RevokeLeaseRequest)(nil),      // 15: flotilla.v1.RevokeLeaseRequest
-	(*v1.GrantLeaseRequest)(nil),       // 16: flotilla.v1.GrantLeaseRequest
+	(*RaiseLevel)(nil),                 // 3: flotilla.internal.v1.RaiseLevel
+	(*RaiseLevelResponse)(nil),         // 4: flotilla.internal.v1.RaiseLevelResponse
+	(*GrantLease)(nil),                 // 5: flotilla.internal.v1.GrantLease
+	(*ExpireLeases)(nil),               // 6: flotilla.internal.v1.ExpireLeases
+	(*ExpireLeasesResponse)(nil),       // 7: flotilla.internal.v1.ExpireLeasesResponse
+	(*PurgeSlice)(nil),                 // 8: flotilla.internal.v1.PurgeSlice
+	(*PurgeSliceResponse)(nil),         // 9: flotilla.internal.v1.PurgeSliceResponse
+	(*CompactAged)(nil),                // 10: flotilla.internal.v1.CompactAged
+	(*CompactAgedResponse)(nil),        // 11: flotilla.internal.v1.CompactAgedResponse
+	(*v1.PutRequest)(nil),              // 12: flotilla.v1.PutRequest
+	(*v1.DeleteRequest)(nil),           // 13: flotilla.v1.DeleteRequest
+	(*v1.TxnRequest)(nil),              // 14: flotilla.v1.TxnRequest
+	(*v1.CompactRequest)(nil),          // 15: flotilla.v1.CompactRequest
+	(*v1.KeepAliveRequest)(nil),        // 16: flotilla.v1.KeepAliveRequest
+	(*v1.RevokeLeaseRequest)(nil),      // 17: flotilla.v1.RevokeLeaseRequest
+	(*v1.GrantLeaseRequest)(nil),       // 18: flotilla.v1.GrantLeaseRequest
 }
 var file_flotilla_internal_v1_command_proto_depIdxs = []int32{
-	10, // 0: flotilla.internal.v1.Command.put:type_name -> flotilla.v1.PutRequest
-	11, // 1: flotilla.internal.v1.Command.delete:type_name -> flotilla.v1.DeleteRequest
-	12, // 2: flotilla.internal.v1.Command.txn:type_name -> flotilla.v1.TxnRequest
-	13, // 3: flotilla.internal.v1.Command.compact:type_name -> flotilla.v1.CompactRequest
-	6,  // 4: flotilla.internal.v1.Command.purge_slice:type_name -> flotilla.internal.v1.PurgeSlice
-	8,  // 5: flotilla.internal.v1.Command.compact_aged:type_name -> flotilla.internal.v1.CompactAged
-	3,  // 6: flotilla.internal.v1.Command.grant_lease:type_name -> flotilla.internal.v1.GrantLease
-	14, // 7: flotilla.internal.v1.Command.keep_alive:type_name -> flotilla.v1.KeepAliveRequest
-	15, // 8: flotilla.internal.v1.Command.revoke_lease:type_name -> flotilla.v1.RevokeLeaseRequest
-	4,  // 9: flotilla.internal.v1.Command.expire_leases:type_name -> flotilla.internal.v1.ExpireLeases
+	12, // 0: flotilla.internal.v1.Command.put:type_name -> flotilla.v1.PutRequest
+	13, // 1: flotilla.internal.v1.Command.delete:type_name -> flotilla.v1.DeleteRequest
+	14, // 2: flotilla.internal.v1.Command.txn:type_name -> flotilla.v1.TxnRequest
+	15, // 3: flotilla.internal.v1.Command.compact:type_name -> flotilla.v1.CompactRequest
+	8,  // 4: flotilla.internal.v1.Command.purge_slice:type_name -> flotilla.internal.v1.PurgeSlice
+	10, // 5: flotilla.internal.v1.Command.compact_aged:type_name -> flotilla.internal.v1.CompactAged
+	5,  // 6: flotilla.internal.v1.Command.grant_lease:type_name -> flotilla.internal.v1.GrantLease
+	16, // 7: flotilla.internal.v1.Command.keep_alive:type_name -> flotilla.v1.KeepAliveRequest
+	17, // 8: flotilla.internal.v1.Command.revoke_lease:type_name -> flotilla.v1.RevokeLeaseRequest
+	6,  // 9: flotilla.internal.v1.Command.expire_leases:type_name -> flotilla.internal.v1.ExpireLeases
 	1,  // 10: flotilla.internal.v1.Command.drop_namespace_slice:type_name -> flotilla.internal.v1.DropNamespaceSlice
-	16, // 11: flotilla.internal.v1.GrantLease.request:type_name -> flotilla.v1.GrantLeaseRequest
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	3,  // 11: flotilla.internal.v1.Command.raise_level:type_name -> flotilla.internal.v1.RaiseLevel
+	18, // 12: flotilla.internal.v1.GrantLease.request:type_name -> flotilla.v1.GrantLeaseRequest
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_flotilla_internal_v1_command_proto_init() }
@@ -924,6 +1044,7 @@ func file_flotilla_internal_v1_command_proto_init() {
 		(*Command_RevokeLease)(nil),
 		(*Command_ExpireLeases)(nil),
 		(*Command_DropNamespaceSlice)(nil),
+		(*Command_RaiseLevel)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -931,7 +1052,7 @@ func file_flotilla_internal_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flotilla_internal_v1_command_proto_rawDesc), len(file_flotilla_internal_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -417,6 +417,7 @@ type PeerQuery struct {
 	//	*PeerQuery_ListLeases
 	//	*PeerQuery_State
 	//	*PeerQuery_LeaseTtls
+	//	*PeerQuery_StoredUsage
 	Request       isPeerQuery_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -543,6 +544,15 @@ func (x *PeerQuery) GetLeaseTtls() *LeaseTTLsRequest {
 	return nil
 }
 
+func (x *PeerQuery) GetStoredUsage() *StoredUsageRequest {
+	if x != nil {
+		if x, ok := x.Request.(*PeerQuery_StoredUsage); ok {
+			return x.StoredUsage
+		}
+	}
+	return nil
+}
+
 type isPeerQuery_Request interface {
 	isPeerQuery_Request()
 }
@@ -582,6 +592,11 @@ type PeerQuery_LeaseTtls struct {
 	LeaseTtls *LeaseTTLsRequest `protobuf:"bytes,10,opt,name=lease_ttls,json=leaseTtls,proto3,oneof"`
 }
 
+type PeerQuery_StoredUsage struct {
+	// What it stored, hour by hour.
+	StoredUsage *StoredUsageRequest `protobuf:"bytes,11,opt,name=stored_usage,json=storedUsage,proto3,oneof"`
+}
+
 func (*PeerQuery_Get) isPeerQuery_Request() {}
 
 func (*PeerQuery_Range) isPeerQuery_Request() {}
@@ -595,6 +610,8 @@ func (*PeerQuery_ListLeases) isPeerQuery_Request() {}
 func (*PeerQuery_State) isPeerQuery_Request() {}
 
 func (*PeerQuery_LeaseTtls) isPeerQuery_Request() {}
+
+func (*PeerQuery_StoredUsage) isPeerQuery_Request() {}
 
 // NamespaceStateRequest asks for the counters of a namespace. The answer is a
 // NamespaceState.
@@ -735,6 +752,175 @@ func (x *LeaseTTLsResponse) GetTtlSeconds() []int64 {
 	return nil
 }
 
+// StoredUsageRequest asks how much a namespace stored in the hours from start_hour
+// on and before end_hour, counted since 1970; at most 10,000 of them. They are kept
+// for 400 days.
+type StoredUsageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first hour.
+	StartHour uint64 `protobuf:"varint,1,opt,name=start_hour,json=startHour,proto3" json:"start_hour,omitempty"`
+	// The hour after the last.
+	EndHour uint64 `protobuf:"varint,2,opt,name=end_hour,json=endHour,proto3" json:"end_hour,omitempty"`
+	// How late it is, in milliseconds since 1970: the present hour is answered until
+	// then, and later ones are not. 0 is the shard's time, which stands still while
+	// nothing is written to it.
+	NowMs         uint64 `protobuf:"varint,3,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoredUsageRequest) Reset() {
+	*x = StoredUsageRequest{}
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoredUsageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoredUsageRequest) ProtoMessage() {}
+
+func (x *StoredUsageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoredUsageRequest.ProtoReflect.Descriptor instead.
+func (*StoredUsageRequest) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *StoredUsageRequest) GetStartHour() uint64 {
+	if x != nil {
+		return x.StartHour
+	}
+	return 0
+}
+
+func (x *StoredUsageRequest) GetEndHour() uint64 {
+	if x != nil {
+		return x.EndHour
+	}
+	return 0
+}
+
+func (x *StoredUsageRequest) GetNowMs() uint64 {
+	if x != nil {
+		return x.NowMs
+	}
+	return 0
+}
+
+// StoredUsageResponse is the hours in which the namespace held anything.
+type StoredUsageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In their order.
+	Hours         []*StoredUsageHour `protobuf:"bytes,1,rep,name=hours,proto3" json:"hours,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoredUsageResponse) Reset() {
+	*x = StoredUsageResponse{}
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoredUsageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoredUsageResponse) ProtoMessage() {}
+
+func (x *StoredUsageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoredUsageResponse.ProtoReflect.Descriptor instead.
+func (*StoredUsageResponse) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *StoredUsageResponse) GetHours() []*StoredUsageHour {
+	if x != nil {
+		return x.Hours
+	}
+	return nil
+}
+
+// StoredUsageHour is how much a namespace stored in an hour.
+type StoredUsageHour struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The hour, counted since 1970.
+	Hour uint64 `protobuf:"varint,1,opt,name=hour,proto3" json:"hour,omitempty"`
+	// The bytes of keys and newest values, times the seconds that it held them.
+	ByteSeconds   uint64 `protobuf:"varint,2,opt,name=byte_seconds,json=byteSeconds,proto3" json:"byte_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoredUsageHour) Reset() {
+	*x = StoredUsageHour{}
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoredUsageHour) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoredUsageHour) ProtoMessage() {}
+
+func (x *StoredUsageHour) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoredUsageHour.ProtoReflect.Descriptor instead.
+func (*StoredUsageHour) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *StoredUsageHour) GetHour() uint64 {
+	if x != nil {
+		return x.Hour
+	}
+	return 0
+}
+
+func (x *StoredUsageHour) GetByteSeconds() uint64 {
+	if x != nil {
+		return x.ByteSeconds
+	}
+	return 0
+}
+
 // ExchangeResponse is answers that are ready.
 type ExchangeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -750,7 +936,7 @@ type ExchangeResponse struct {
 
 func (x *ExchangeResponse) Reset() {
 	*x = ExchangeResponse{}
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[7]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +948,7 @@ func (x *ExchangeResponse) String() string {
 func (*ExchangeResponse) ProtoMessage() {}
 
 func (x *ExchangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[7]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +961,7 @@ func (x *ExchangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeResponse.ProtoReflect.Descriptor instead.
 func (*ExchangeResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{7}
+	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ExchangeResponse) GetAnswers() []*PeerAnswer {
@@ -820,6 +1006,7 @@ type PeerAnswer struct {
 	//	*PeerAnswer_LeaseTtls
 	//	*PeerAnswer_Failed
 	//	*PeerAnswer_DropNamespaceSlice
+	//	*PeerAnswer_StoredUsage
 	Answer        isPeerAnswer_Answer `protobuf_oneof:"answer"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -827,7 +1014,7 @@ type PeerAnswer struct {
 
 func (x *PeerAnswer) Reset() {
 	*x = PeerAnswer{}
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[8]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +1026,7 @@ func (x *PeerAnswer) String() string {
 func (*PeerAnswer) ProtoMessage() {}
 
 func (x *PeerAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[8]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +1039,7 @@ func (x *PeerAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerAnswer.ProtoReflect.Descriptor instead.
 func (*PeerAnswer) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{8}
+	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PeerAnswer) GetId() uint64 {
@@ -1029,6 +1216,15 @@ func (x *PeerAnswer) GetDropNamespaceSlice() *DropNamespaceSliceResponse {
 	return nil
 }
 
+func (x *PeerAnswer) GetStoredUsage() *StoredUsageResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*PeerAnswer_StoredUsage); ok {
+			return x.StoredUsage
+		}
+	}
+	return nil
+}
+
 type isPeerAnswer_Answer interface {
 	isPeerAnswer_Answer()
 }
@@ -1118,6 +1314,11 @@ type PeerAnswer_DropNamespaceSlice struct {
 	DropNamespaceSlice *DropNamespaceSliceResponse `protobuf:"bytes,19,opt,name=drop_namespace_slice,json=dropNamespaceSlice,proto3,oneof"`
 }
 
+type PeerAnswer_StoredUsage struct {
+	// What a namespace stored.
+	StoredUsage *StoredUsageResponse `protobuf:"bytes,20,opt,name=stored_usage,json=storedUsage,proto3,oneof"`
+}
+
 func (*PeerAnswer_Error) isPeerAnswer_Answer() {}
 
 func (*PeerAnswer_Unread) isPeerAnswer_Answer() {}
@@ -1152,6 +1353,8 @@ func (*PeerAnswer_Failed) isPeerAnswer_Answer() {}
 
 func (*PeerAnswer_DropNamespaceSlice) isPeerAnswer_Answer() {}
 
+func (*PeerAnswer_StoredUsage) isPeerAnswer_Answer() {}
+
 // PeerError is an error of a shard such that the node that gets it can tell its
 // caller the same as the node that made it.
 type PeerError struct {
@@ -1178,7 +1381,7 @@ type PeerError struct {
 
 func (x *PeerError) Reset() {
 	*x = PeerError{}
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[9]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1393,7 @@ func (x *PeerError) String() string {
 func (*PeerError) ProtoMessage() {}
 
 func (x *PeerError) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[9]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1406,7 @@ func (x *PeerError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerError.ProtoReflect.Descriptor instead.
 func (*PeerError) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{9}
+	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PeerError) GetKind() PeerErrorKind {
@@ -1281,7 +1484,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[10]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1496,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[10]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1509,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{10}
+	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchRequest) GetRequest() isWatchRequest_Request {
@@ -1418,7 +1621,7 @@ type WatchOpen struct {
 
 func (x *WatchOpen) Reset() {
 	*x = WatchOpen{}
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[11]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1633,7 @@ func (x *WatchOpen) String() string {
 func (*WatchOpen) ProtoMessage() {}
 
 func (x *WatchOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[11]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1646,7 @@ func (x *WatchOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchOpen.ProtoReflect.Descriptor instead.
 func (*WatchOpen) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{11}
+	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchOpen) GetTenant() string {
@@ -1505,7 +1708,7 @@ type WatchBegin struct {
 
 func (x *WatchBegin) Reset() {
 	*x = WatchBegin{}
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[12]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1720,7 @@ func (x *WatchBegin) String() string {
 func (*WatchBegin) ProtoMessage() {}
 
 func (x *WatchBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[12]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1733,7 @@ func (x *WatchBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchBegin.ProtoReflect.Descriptor instead.
 func (*WatchBegin) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchBegin) GetShardId() uint64 {
@@ -1621,7 +1824,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[13]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1633,7 +1836,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[13]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1646,7 +1849,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchResponse) GetAnswers() []*WatchAnswer {
@@ -1687,7 +1890,7 @@ type WatchAnswer struct {
 
 func (x *WatchAnswer) Reset() {
 	*x = WatchAnswer{}
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[14]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1699,7 +1902,7 @@ func (x *WatchAnswer) String() string {
 func (*WatchAnswer) ProtoMessage() {}
 
 func (x *WatchAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[14]
+	mi := &file_flotilla_internal_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1712,7 +1915,7 @@ func (x *WatchAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchAnswer.ProtoReflect.Descriptor instead.
 func (*WatchAnswer) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_flotilla_internal_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchAnswer) GetWatchId() int64 {
@@ -1814,7 +2017,7 @@ const file_flotilla_internal_v1_peer_proto_rawDesc = "" +
 	"\vPeerQueries\x12\"\n" +
 	"\fserializable\x18\x01 \x01(\bR\fserializable\x12(\n" +
 	"\x10answer_bytes_max\x18\x02 \x01(\x04R\x0eanswerBytesMax\x129\n" +
-	"\aqueries\x18\x03 \x03(\v2\x1f.flotilla.internal.v1.PeerQueryR\aqueries\"\x8c\x04\n" +
+	"\aqueries\x18\x03 \x03(\v2\x1f.flotilla.internal.v1.PeerQueryR\aqueries\"\xdb\x04\n" +
 	"\tPeerQuery\x12!\n" +
 	"\fnamespace_id\x18\x01 \x01(\x04R\vnamespaceId\x12\x19\n" +
 	"\bkeys_max\x18\x02 \x01(\x04R\akeysMax\x12\x1b\n" +
@@ -1828,7 +2031,8 @@ const file_flotilla_internal_v1_peer_proto_rawDesc = "" +
 	"\x05state\x18\t \x01(\v2+.flotilla.internal.v1.NamespaceStateRequestH\x00R\x05state\x12G\n" +
 	"\n" +
 	"lease_ttls\x18\n" +
-	" \x01(\v2&.flotilla.internal.v1.LeaseTTLsRequestH\x00R\tleaseTtlsB\t\n" +
+	" \x01(\v2&.flotilla.internal.v1.LeaseTTLsRequestH\x00R\tleaseTtls\x12M\n" +
+	"\fstored_usage\x18\v \x01(\v2(.flotilla.internal.v1.StoredUsageRequestH\x00R\vstoredUsageB\t\n" +
 	"\arequest\"\x17\n" +
 	"\x15NamespaceStateRequest\"\x12\n" +
 	"\x10LeaseTTLsRequest\"b\n" +
@@ -1836,10 +2040,20 @@ const file_flotilla_internal_v1_peer_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x10\n" +
 	"\x03ids\x18\x02 \x03(\x03R\x03ids\x12\x1f\n" +
 	"\vttl_seconds\x18\x03 \x03(\x03R\n" +
-	"ttlSeconds\"h\n" +
+	"ttlSeconds\"e\n" +
+	"\x12StoredUsageRequest\x12\x1d\n" +
+	"\n" +
+	"start_hour\x18\x01 \x01(\x04R\tstartHour\x12\x19\n" +
+	"\bend_hour\x18\x02 \x01(\x04R\aendHour\x12\x15\n" +
+	"\x06now_ms\x18\x03 \x01(\x04R\x05nowMs\"R\n" +
+	"\x13StoredUsageResponse\x12;\n" +
+	"\x05hours\x18\x01 \x03(\v2%.flotilla.internal.v1.StoredUsageHourR\x05hours\"H\n" +
+	"\x0fStoredUsageHour\x12\x12\n" +
+	"\x04hour\x18\x01 \x01(\x04R\x04hour\x12!\n" +
+	"\fbyte_seconds\x18\x02 \x01(\x04R\vbyteSeconds\"h\n" +
 	"\x10ExchangeResponse\x12:\n" +
 	"\aanswers\x18\x01 \x03(\v2 .flotilla.internal.v1.PeerAnswerR\aanswers\x12\x18\n" +
-	"\aclosing\x18\x02 \x01(\bR\aclosing\"\xb5\b\n" +
+	"\aclosing\x18\x02 \x01(\bR\aclosing\"\x85\t\n" +
 	"\n" +
 	"PeerAnswer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
@@ -1865,7 +2079,8 @@ const file_flotilla_internal_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"lease_ttls\x18\x11 \x01(\v2'.flotilla.internal.v1.LeaseTTLsResponseH\x00R\tleaseTtls\x129\n" +
 	"\x06failed\x18\x12 \x01(\v2\x1f.flotilla.internal.v1.PeerErrorH\x00R\x06failed\x12d\n" +
-	"\x14drop_namespace_slice\x18\x13 \x01(\v20.flotilla.internal.v1.DropNamespaceSliceResponseH\x00R\x12dropNamespaceSliceB\b\n" +
+	"\x14drop_namespace_slice\x18\x13 \x01(\v20.flotilla.internal.v1.DropNamespaceSliceResponseH\x00R\x12dropNamespaceSlice\x12N\n" +
+	"\fstored_usage\x18\x14 \x01(\v2).flotilla.internal.v1.StoredUsageResponseH\x00R\vstoredUsageB\b\n" +
 	"\x06answer\"\xee\x01\n" +
 	"\tPeerError\x127\n" +
 	"\x04kind\x18\x01 \x01(\x0e2#.flotilla.internal.v1.PeerErrorKindR\x04kind\x12\x12\n" +
@@ -1970,7 +2185,7 @@ func file_flotilla_internal_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_flotilla_internal_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_flotilla_internal_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_flotilla_internal_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_flotilla_internal_v1_peer_proto_goTypes = []any{
 	(PeerErrorKind)(0),                 // 0: flotilla.internal.v1.PeerErrorKind
 	(*ExchangeRequest)(nil),            // 1: flotilla.internal.v1.ExchangeRequest
@@ -1980,77 +2195,83 @@ var file_flotilla_internal_v1_peer_proto_goTypes = []any{
 	(*NamespaceStateRequest)(nil),      // 5: flotilla.internal.v1.NamespaceStateRequest
 	(*LeaseTTLsRequest)(nil),           // 6: flotilla.internal.v1.LeaseTTLsRequest
 	(*LeaseTTLsResponse)(nil),          // 7: flotilla.internal.v1.LeaseTTLsResponse
-	(*ExchangeResponse)(nil),           // 8: flotilla.internal.v1.ExchangeResponse
-	(*PeerAnswer)(nil),                 // 9: flotilla.internal.v1.PeerAnswer
-	(*PeerError)(nil),                  // 10: flotilla.internal.v1.PeerError
-	(*WatchRequest)(nil),               // 11: flotilla.internal.v1.WatchRequest
-	(*WatchOpen)(nil),                  // 12: flotilla.internal.v1.WatchOpen
-	(*WatchBegin)(nil),                 // 13: flotilla.internal.v1.WatchBegin
-	(*WatchResponse)(nil),              // 14: flotilla.internal.v1.WatchResponse
-	(*WatchAnswer)(nil),                // 15: flotilla.internal.v1.WatchAnswer
-	(*v1.GetRequest)(nil),              // 16: flotilla.v1.GetRequest
-	(*v1.RangeRequest)(nil),            // 17: flotilla.v1.RangeRequest
-	(*v1.TxnRequest)(nil),              // 18: flotilla.v1.TxnRequest
-	(*v1.GetLeaseRequest)(nil),         // 19: flotilla.v1.GetLeaseRequest
-	(*v1.ListLeasesRequest)(nil),       // 20: flotilla.v1.ListLeasesRequest
-	(*v1.GetResponse)(nil),             // 21: flotilla.v1.GetResponse
-	(*v1.PutResponse)(nil),             // 22: flotilla.v1.PutResponse
-	(*v1.RangeResponse)(nil),           // 23: flotilla.v1.RangeResponse
-	(*v1.DeleteResponse)(nil),          // 24: flotilla.v1.DeleteResponse
-	(*v1.TxnResponse)(nil),             // 25: flotilla.v1.TxnResponse
-	(*v1.CompactResponse)(nil),         // 26: flotilla.v1.CompactResponse
-	(*v1.GrantLeaseResponse)(nil),      // 27: flotilla.v1.GrantLeaseResponse
-	(*v1.KeepAliveResponse)(nil),       // 28: flotilla.v1.KeepAliveResponse
-	(*v1.RevokeLeaseResponse)(nil),     // 29: flotilla.v1.RevokeLeaseResponse
-	(*v1.GetLeaseResponse)(nil),        // 30: flotilla.v1.GetLeaseResponse
-	(*v1.ListLeasesResponse)(nil),      // 31: flotilla.v1.ListLeasesResponse
-	(*NamespaceState)(nil),             // 32: flotilla.internal.v1.NamespaceState
-	(*DropNamespaceSliceResponse)(nil), // 33: flotilla.internal.v1.DropNamespaceSliceResponse
-	(*v1.Event)(nil),                   // 34: flotilla.v1.Event
+	(*StoredUsageRequest)(nil),         // 8: flotilla.internal.v1.StoredUsageRequest
+	(*StoredUsageResponse)(nil),        // 9: flotilla.internal.v1.StoredUsageResponse
+	(*StoredUsageHour)(nil),            // 10: flotilla.internal.v1.StoredUsageHour
+	(*ExchangeResponse)(nil),           // 11: flotilla.internal.v1.ExchangeResponse
+	(*PeerAnswer)(nil),                 // 12: flotilla.internal.v1.PeerAnswer
+	(*PeerError)(nil),                  // 13: flotilla.internal.v1.PeerError
+	(*WatchRequest)(nil),               // 14: flotilla.internal.v1.WatchRequest
+	(*WatchOpen)(nil),                  // 15: flotilla.internal.v1.WatchOpen
+	(*WatchBegin)(nil),                 // 16: flotilla.internal.v1.WatchBegin
+	(*WatchResponse)(nil),              // 17: flotilla.internal.v1.WatchResponse
+	(*WatchAnswer)(nil),                // 18: flotilla.internal.v1.WatchAnswer
+	(*v1.GetRequest)(nil),              // 19: flotilla.v1.GetRequest
+	(*v1.RangeRequest)(nil),            // 20: flotilla.v1.RangeRequest
+	(*v1.TxnRequest)(nil),              // 21: flotilla.v1.TxnRequest
+	(*v1.GetLeaseRequest)(nil),         // 22: flotilla.v1.GetLeaseRequest
+	(*v1.ListLeasesRequest)(nil),       // 23: flotilla.v1.ListLeasesRequest
+	(*v1.GetResponse)(nil),             // 24: flotilla.v1.GetResponse
+	(*v1.PutResponse)(nil),             // 25: flotilla.v1.PutResponse
+	(*v1.RangeResponse)(nil),           // 26: flotilla.v1.RangeResponse
+	(*v1.DeleteResponse)(nil),          // 27: flotilla.v1.DeleteResponse
+	(*v1.TxnResponse)(nil),             // 28: flotilla.v1.TxnResponse
+	(*v1.CompactResponse)(nil),         // 29: flotilla.v1.CompactResponse
+	(*v1.GrantLeaseResponse)(nil),      // 30: flotilla.v1.GrantLeaseResponse
+	(*v1.KeepAliveResponse)(nil),       // 31: flotilla.v1.KeepAliveResponse
+	(*v1.RevokeLeaseResponse)(nil),     // 32: flotilla.v1.RevokeLeaseResponse
+	(*v1.GetLeaseResponse)(nil),        // 33: flotilla.v1.GetLeaseResponse
+	(*v1.ListLeasesResponse)(nil),      // 34: flotilla.v1.ListLeasesResponse
+	(*NamespaceState)(nil),             // 35: flotilla.internal.v1.NamespaceState
+	(*DropNamespaceSliceResponse)(nil), // 36: flotilla.internal.v1.DropNamespaceSliceResponse
+	(*v1.Event)(nil),                   // 37: flotilla.v1.Event
 }
 var file_flotilla_internal_v1_peer_proto_depIdxs = []int32{
 	2,  // 0: flotilla.internal.v1.ExchangeRequest.operations:type_name -> flotilla.internal.v1.PeerOperation
 	3,  // 1: flotilla.internal.v1.PeerOperation.queries:type_name -> flotilla.internal.v1.PeerQueries
 	4,  // 2: flotilla.internal.v1.PeerQueries.queries:type_name -> flotilla.internal.v1.PeerQuery
-	16, // 3: flotilla.internal.v1.PeerQuery.get:type_name -> flotilla.v1.GetRequest
-	17, // 4: flotilla.internal.v1.PeerQuery.range:type_name -> flotilla.v1.RangeRequest
-	18, // 5: flotilla.internal.v1.PeerQuery.txn:type_name -> flotilla.v1.TxnRequest
-	19, // 6: flotilla.internal.v1.PeerQuery.get_lease:type_name -> flotilla.v1.GetLeaseRequest
-	20, // 7: flotilla.internal.v1.PeerQuery.list_leases:type_name -> flotilla.v1.ListLeasesRequest
+	19, // 3: flotilla.internal.v1.PeerQuery.get:type_name -> flotilla.v1.GetRequest
+	20, // 4: flotilla.internal.v1.PeerQuery.range:type_name -> flotilla.v1.RangeRequest
+	21, // 5: flotilla.internal.v1.PeerQuery.txn:type_name -> flotilla.v1.TxnRequest
+	22, // 6: flotilla.internal.v1.PeerQuery.get_lease:type_name -> flotilla.v1.GetLeaseRequest
+	23, // 7: flotilla.internal.v1.PeerQuery.list_leases:type_name -> flotilla.v1.ListLeasesRequest
 	5,  // 8: flotilla.internal.v1.PeerQuery.state:type_name -> flotilla.internal.v1.NamespaceStateRequest
 	6,  // 9: flotilla.internal.v1.PeerQuery.lease_ttls:type_name -> flotilla.internal.v1.LeaseTTLsRequest
-	9,  // 10: flotilla.internal.v1.ExchangeResponse.answers:type_name -> flotilla.internal.v1.PeerAnswer
-	10, // 11: flotilla.internal.v1.PeerAnswer.error:type_name -> flotilla.internal.v1.PeerError
-	21, // 12: flotilla.internal.v1.PeerAnswer.get:type_name -> flotilla.v1.GetResponse
-	22, // 13: flotilla.internal.v1.PeerAnswer.put:type_name -> flotilla.v1.PutResponse
-	23, // 14: flotilla.internal.v1.PeerAnswer.range:type_name -> flotilla.v1.RangeResponse
-	24, // 15: flotilla.internal.v1.PeerAnswer.delete:type_name -> flotilla.v1.DeleteResponse
-	25, // 16: flotilla.internal.v1.PeerAnswer.txn:type_name -> flotilla.v1.TxnResponse
-	26, // 17: flotilla.internal.v1.PeerAnswer.compact:type_name -> flotilla.v1.CompactResponse
-	27, // 18: flotilla.internal.v1.PeerAnswer.grant_lease:type_name -> flotilla.v1.GrantLeaseResponse
-	28, // 19: flotilla.internal.v1.PeerAnswer.keep_alive:type_name -> flotilla.v1.KeepAliveResponse
-	29, // 20: flotilla.internal.v1.PeerAnswer.revoke_lease:type_name -> flotilla.v1.RevokeLeaseResponse
-	30, // 21: flotilla.internal.v1.PeerAnswer.get_lease:type_name -> flotilla.v1.GetLeaseResponse
-	31, // 22: flotilla.internal.v1.PeerAnswer.list_leases:type_name -> flotilla.v1.ListLeasesResponse
-	32, // 23: flotilla.internal.v1.PeerAnswer.state:type_name -> flotilla.internal.v1.NamespaceState
-	7,  // 24: flotilla.internal.v1.PeerAnswer.lease_ttls:type_name -> flotilla.internal.v1.LeaseTTLsResponse
-	10, // 25: flotilla.internal.v1.PeerAnswer.failed:type_name -> flotilla.internal.v1.PeerError
-	33, // 26: flotilla.internal.v1.PeerAnswer.drop_namespace_slice:type_name -> flotilla.internal.v1.DropNamespaceSliceResponse
-	0,  // 27: flotilla.internal.v1.PeerError.kind:type_name -> flotilla.internal.v1.PeerErrorKind
-	12, // 28: flotilla.internal.v1.WatchRequest.open:type_name -> flotilla.internal.v1.WatchOpen
-	13, // 29: flotilla.internal.v1.WatchRequest.begin:type_name -> flotilla.internal.v1.WatchBegin
-	15, // 30: flotilla.internal.v1.WatchResponse.answers:type_name -> flotilla.internal.v1.WatchAnswer
-	10, // 31: flotilla.internal.v1.WatchAnswer.error:type_name -> flotilla.internal.v1.PeerError
-	34, // 32: flotilla.internal.v1.WatchAnswer.events:type_name -> flotilla.v1.Event
-	1,  // 33: flotilla.internal.v1.PeerService.Exchange:input_type -> flotilla.internal.v1.ExchangeRequest
-	11, // 34: flotilla.internal.v1.PeerService.Watch:input_type -> flotilla.internal.v1.WatchRequest
-	8,  // 35: flotilla.internal.v1.PeerService.Exchange:output_type -> flotilla.internal.v1.ExchangeResponse
-	14, // 36: flotilla.internal.v1.PeerService.Watch:output_type -> flotilla.internal.v1.WatchResponse
-	35, // [35:37] is the sub-list for method output_type
-	33, // [33:35] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	8,  // 10: flotilla.internal.v1.PeerQuery.stored_usage:type_name -> flotilla.internal.v1.StoredUsageRequest
+	10, // 11: flotilla.internal.v1.StoredUsageResponse.hours:type_name -> flotilla.internal.v1.StoredUsageHour
+	12, // 12: flotilla.internal.v1.ExchangeResponse.answers:type_name -> flotilla.internal.v1.PeerAnswer
+	13, // 13: flotilla.internal.v1.PeerAnswer.error:type_name -> flotilla.internal.v1.PeerError
+	24, // 14: flotilla.internal.v1.PeerAnswer.get:type_name -> flotilla.v1.GetResponse
+	25, // 15: flotilla.internal.v1.PeerAnswer.put:type_name -> flotilla.v1.PutResponse
+	26, // 16: flotilla.internal.v1.PeerAnswer.range:type_name -> flotilla.v1.RangeResponse
+	27, // 17: flotilla.internal.v1.PeerAnswer.delete:type_name -> flotilla.v1.DeleteResponse
+	28, // 18: flotilla.internal.v1.PeerAnswer.txn:type_name -> flotilla.v1.TxnResponse
+	29, // 19: flotilla.internal.v1.PeerAnswer.compact:type_name -> flotilla.v1.CompactResponse
+	30, // 20: flotilla.internal.v1.PeerAnswer.grant_lease:type_name -> flotilla.v1.GrantLeaseResponse
+	31, // 21: flotilla.internal.v1.PeerAnswer.keep_alive:type_name -> flotilla.v1.KeepAliveResponse
+	32, // 22: flotilla.internal.v1.PeerAnswer.revoke_lease:type_name -> flotilla.v1.RevokeLeaseResponse
+	33, // 23: flotilla.internal.v1.PeerAnswer.get_lease:type_name -> flotilla.v1.GetLeaseResponse
+	34, // 24: flotilla.internal.v1.PeerAnswer.list_leases:type_name -> flotilla.v1.ListLeasesResponse
+	35, // 25: flotilla.internal.v1.PeerAnswer.state:type_name -> flotilla.internal.v1.NamespaceState
+	7,  // 26: flotilla.internal.v1.PeerAnswer.lease_ttls:type_name -> flotilla.internal.v1.LeaseTTLsResponse
+	13, // 27: flotilla.internal.v1.PeerAnswer.failed:type_name -> flotilla.internal.v1.PeerError
+	36, // 28: flotilla.internal.v1.PeerAnswer.drop_namespace_slice:type_name -> flotilla.internal.v1.DropNamespaceSliceResponse
+	9,  // 29: flotilla.internal.v1.PeerAnswer.stored_usage:type_name -> flotilla.internal.v1.StoredUsageResponse
+	0,  // 30: flotilla.internal.v1.PeerError.kind:type_name -> flotilla.internal.v1.PeerErrorKind
+	15, // 31: flotilla.internal.v1.WatchRequest.open:type_name -> flotilla.internal.v1.WatchOpen
+	16, // 32: flotilla.internal.v1.WatchRequest.begin:type_name -> flotilla.internal.v1.WatchBegin
+	18, // 33: flotilla.internal.v1.WatchResponse.answers:type_name -> flotilla.internal.v1.WatchAnswer
+	13, // 34: flotilla.internal.v1.WatchAnswer.error:type_name -> flotilla.internal.v1.PeerError
+	37, // 35: flotilla.internal.v1.WatchAnswer.events:type_name -> flotilla.v1.Event
+	1,  // 36: flotilla.internal.v1.PeerService.Exchange:input_type -> flotilla.internal.v1.ExchangeRequest
+	14, // 37: flotilla.internal.v1.PeerService.Watch:input_type -> flotilla.internal.v1.WatchRequest
+	11, // 38: flotilla.internal.v1.PeerService.Exchange:output_type -> flotilla.internal.v1.ExchangeResponse
+	17, // 39: flotilla.internal.v1.PeerService.Watch:output_type -> flotilla.internal.v1.WatchResponse
+	38, // [38:40] is the sub-list for method output_type
+	36, // [36:38] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_flotilla_internal_v1_peer_proto_init() }
@@ -2068,8 +2289,9 @@ func file_flotilla_internal_v1_peer_proto_init() {
 		(*PeerQuery_ListLeases)(nil),
 		(*PeerQuery_State)(nil),
 		(*PeerQuery_LeaseTtls)(nil),
+		(*PeerQuery_StoredUsage)(nil),
 	}
-	file_flotilla_internal_v1_peer_proto_msgTypes[8].OneofWrappers = []any{
+	file_flotilla_internal_v1_peer_proto_msgTypes[11].OneofWrappers = []any{
 		(*PeerAnswer_Error)(nil),
 		(*PeerAnswer_Unread)(nil),
 		(*PeerAnswer_Get)(nil),
@@ -2087,8 +2309,9 @@ func file_flotilla_internal_v1_peer_proto_init() {
 		(*PeerAnswer_LeaseTtls)(nil),
 		(*PeerAnswer_Failed)(nil),
 		(*PeerAnswer_DropNamespaceSlice)(nil),
+		(*PeerAnswer_StoredUsage)(nil),
 	}
-	file_flotilla_internal_v1_peer_proto_msgTypes[10].OneofWrappers = []any{
+	file_flotilla_internal_v1_peer_proto_msgTypes[13].OneofWrappers = []any{
 		(*WatchRequest_Open)(nil),
 		(*WatchRequest_Begin)(nil),
 		(*WatchRequest_CancelId)(nil),
@@ -2101,7 +2324,7 @@ func file_flotilla_internal_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flotilla_internal_v1_peer_proto_rawDesc), len(file_flotilla_internal_v1_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

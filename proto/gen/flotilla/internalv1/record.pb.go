@@ -231,9 +231,16 @@ type ShardState struct {
 	Format uint32 `protobuf:"varint,3,opt,name=format,proto3" json:"format,omitempty"`
 	// The shard's clock, in milliseconds for which the shard has been served: it
 	// moves with the monotonic clocks of nodes, and never goes backwards.
-	ClockMs       uint64 `protobuf:"varint,4,opt,name=clock_ms,json=clockMs,proto3" json:"clock_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ClockMs uint64 `protobuf:"varint,4,opt,name=clock_ms,json=clockMs,proto3" json:"clock_ms,omitempty"`
+	// The feature level that it has come to, 0 for the first one. What a level brought
+	// is done without being asked for only from then on, or replicas on older nodes
+	// would differ.
+	Level uint32 `protobuf:"varint,5,opt,name=level,proto3" json:"level,omitempty"`
+	// Since when the bytes that its namespaces hold are accounted for, in
+	// milliseconds since 1970; 0 while they are not.
+	AccountedFromMs uint64 `protobuf:"varint,6,opt,name=accounted_from_ms,json=accountedFromMs,proto3" json:"accounted_from_ms,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ShardState) Reset() {
@@ -294,6 +301,20 @@ func (x *ShardState) GetClockMs() uint64 {
 	return 0
 }
 
+func (x *ShardState) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *ShardState) GetAccountedFromMs() uint64 {
+	if x != nil {
+		return x.AccountedFromMs
+	}
+	return 0
+}
+
 // NamespaceState is the row of a namespace on its shard. A namespace without
 // one is empty, at revision 1.
 type NamespaceState struct {
@@ -314,11 +335,11 @@ type NamespaceState struct {
 	AgeBucket uint64 `protobuf:"varint,7,opt,name=age_bucket,json=ageBucket,proto3" json:"age_bucket,omitempty"`
 	// Number of leases.
 	Leases uint64 `protobuf:"varint,8,opt,name=leases,proto3" json:"leases,omitempty"`
-	// The bytes that it held, times the seconds that it held them, within the hour
-	// of accounted_ms until then.
-	ByteSeconds uint64 `protobuf:"varint,9,opt,name=byte_seconds,json=byteSeconds,proto3" json:"byte_seconds,omitempty"`
-	// Until when byte_seconds counts, in milliseconds since 1970; 0 while it never
-	// held anything.
+	// The bytes that it held, times the milliseconds that it held them, within the
+	// hour of accounted_ms until then.
+	ByteMs uint64 `protobuf:"varint,9,opt,name=byte_ms,json=byteMs,proto3" json:"byte_ms,omitempty"`
+	// Until when byte_ms counts, in milliseconds since 1970: when live_bytes changed
+	// last; 0 while it has not since the shard's accounted_from_ms.
 	AccountedMs uint64 `protobuf:"varint,10,opt,name=accounted_ms,json=accountedMs,proto3" json:"accounted_ms,omitempty"`
 	// The namespace was dropped: only its epoch is kept.
 	Drop          *NamespaceDrop `protobuf:"bytes,11,opt,name=drop,proto3" json:"drop,omitempty"`
@@ -412,9 +433,9 @@ func (x *NamespaceState) GetLeases() uint64 {
 	return 0
 }
 
-func (x *NamespaceState) GetByteSeconds() uint64 {
+func (x *NamespaceState) GetByteMs() uint64 {
 	if x != nil {
-		return x.ByteSeconds
+		return x.ByteMs
 	}
 	return 0
 }
@@ -498,8 +519,9 @@ func (x *NamespaceDrop) GetDone() bool {
 	return false
 }
 
-// StoredHour is what a namespace held in an hour in which that changed, when the
-// hour is over; or, of those that follow it until the next row, at its end.
+// StoredHour is what a namespace held in an hour in which that changed. It is
+// written with the first change after the hour. In the hours until that of the next
+// row, which have none, the namespace held what it did at the end of this one.
 type StoredHour struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The bytes that it held, times the seconds that it held them.
@@ -1789,13 +1811,15 @@ var File_flotilla_internal_v1_record_proto protoreflect.FileDescriptor
 
 const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\n" +
-	"!flotilla/internal/v1/record.proto\x12\x14flotilla.internal.v1\x1a\x1dflotilla/admin/v1/admin.proto\x1a\x18flotilla/v1/tenant.proto\"}\n" +
+	"!flotilla/internal/v1/record.proto\x12\x14flotilla.internal.v1\x1a\x1dflotilla/admin/v1/admin.proto\x1a\x18flotilla/v1/tenant.proto\"\xbf\x01\n" +
 	"\n" +
 	"ShardState\x12#\n" +
 	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\x12\x17\n" +
 	"\atime_ms\x18\x02 \x01(\x04R\x06timeMs\x12\x16\n" +
 	"\x06format\x18\x03 \x01(\rR\x06format\x12\x19\n" +
-	"\bclock_ms\x18\x04 \x01(\x04R\aclockMs\"\xff\x02\n" +
+	"\bclock_ms\x18\x04 \x01(\x04R\aclockMs\x12\x14\n" +
+	"\x05level\x18\x05 \x01(\rR\x05level\x12*\n" +
+	"\x11accounted_from_ms\x18\x06 \x01(\x04R\x0faccountedFromMs\"\xf5\x02\n" +
 	"\x0eNamespaceState\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12)\n" +
@@ -1806,8 +1830,8 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"live_bytes\x18\x06 \x01(\x04R\tliveBytes\x12\x1d\n" +
 	"\n" +
 	"age_bucket\x18\a \x01(\x04R\tageBucket\x12\x16\n" +
-	"\x06leases\x18\b \x01(\x04R\x06leases\x12!\n" +
-	"\fbyte_seconds\x18\t \x01(\x04R\vbyteSeconds\x12!\n" +
+	"\x06leases\x18\b \x01(\x04R\x06leases\x12\x17\n" +
+	"\abyte_ms\x18\t \x01(\x04R\x06byteMs\x12!\n" +
 	"\faccounted_ms\x18\n" +
 	" \x01(\x04R\vaccountedMs\x127\n" +
 	"\x04drop\x18\v \x01(\v2#.flotilla.internal.v1.NamespaceDropR\x04drop\"]\n" +
