@@ -27,7 +27,7 @@ func (noMarkers) UnmarkReplica(shards.ShardID, uint64) error { return nil }
 // Start runs the system shard and the data shards in a directory of the test,
 // until it ends. They are ready when it returns; the test fails if one of them
 // cannot go on.
-func Start(t *testing.T, metrics prometheus.Registerer, data ...shards.ShardID) *shards.Host {
+func Start(t testing.TB, metrics prometheus.Registerer, data ...shards.ShardID) *shards.Host {
 	t.Helper()
 	dir := t.TempDir()
 	st, err := store.Open(store.Config{Dir: dir + "/state"})

@@ -7,6 +7,7 @@ replace github.com/flotillakv/flotilla => ../..
 tool go.etcd.io/etcd/server/v3
 
 require (
+	connectrpc.com/connect v1.21.1
 	github.com/flotillakv/flotilla v0.0.0-00010101000000-000000000000
 	github.com/stretchr/testify v1.12.1
 	go.etcd.io/etcd/client/v3 v3.7.3
@@ -14,7 +15,6 @@ require (
 )
 
 require (
-	connectrpc.com/connect v1.21.1 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect

@@ -65,6 +65,16 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 			return err
 		}
 	}
+	if opts.tenants > 0 {
+		if err := b.measureTenants(ctx); err != nil {
+			return err
+		}
+	}
+	if opts.neighbours > 0 {
+		if err := b.measureNeighbours(ctx); err != nil {
+			return err
+		}
+	}
 	if b.opts.leases > 0 {
 		if err := b.measureLeases(ctx); err != nil {
 			return err

@@ -39,6 +39,8 @@ type options struct {
 	namespaces int
 	leases     int
 	leaseTime  time.Duration
+	tenants    int
+	neighbours time.Duration
 
 	api                               string
 	watches, watchEvents, idleWatches int
@@ -70,6 +72,8 @@ func parseOptions(args []string, usage io.Writer) (options, error) {
 	f.StringVar(&o.cgroup, "cgroup", "", "directory of a cgroup (v1 memory or v2) in which to make one per server")
 	f.BoolVar(&o.restart, "restart", false, "kill -9 the preloaded servers at the end and time how soon they serve again")
 	f.IntVar(&o.namespaces, "namespaces", 0, "also measure a node with so many namespaces of 10 keys")
+	f.IntVar(&o.tenants, "tenants", 0, "also measure a node with so many tenants, each with a namespace and a key")
+	f.DurationVar(&o.neighbours, "neighbours", 0, "also measure for so long what a quiet tenant notices of two loud ones, after as long alone")
 	f.IntVar(&o.leases, "leases", 0, "also measure a node that keeps so many leases of 10 s alive, and when leases end")
 	f.DurationVar(&o.leaseTime, "lease-time", 30*time.Second, "for how long the leases of -leases are kept alive while it is measured")
 	f.StringVar(&o.api, "api", apiFlotilla, "what the callers of Flotilla use: its own API by the SDK ("+apiFlotilla+"), or its etcd port by clientv3 ("+apiEtcd+")")
@@ -109,7 +113,7 @@ func (o *options) validate() error {
 	if o.nodes != 1 && o.nodes != 3 {
 		errs = append(errs, errors.New("-nodes must be 1 or 3"))
 	}
-	if o.nodes > 1 && (o.restart || o.namespaces > 0 || o.leases > 0 || o.watches > 0 || o.idleWatches > 0) {
+	if o.nodes > 1 && (o.restart || o.namespaces > 0 || o.tenants > 0 || o.neighbours > 0 || o.leases > 0 || o.watches > 0 || o.idleWatches > 0) {
 		errs = append(errs, errors.New("-nodes goes with -workloads alone"))
 	}
 	if o.api != apiFlotilla && o.api != apiEtcd {
@@ -124,8 +128,8 @@ func (o *options) validate() error {
 	if o.watches < 0 || o.idleWatches < 0 {
 		errs = append(errs, errors.New("-watches and -idle-watches cannot be negative"))
 	}
-	if o.namespaces < 0 || o.leases < 0 || o.warmUp < 0 || o.pause < 0 || o.goMaxProcs < 0 {
-		errs = append(errs, errors.New("-namespaces, -leases, -warm-up, -pause and -gomaxprocs cannot be negative"))
+	if o.namespaces < 0 || o.tenants < 0 || o.neighbours < 0 || o.leases < 0 || o.warmUp < 0 || o.pause < 0 || o.goMaxProcs < 0 {
+		errs = append(errs, errors.New("-namespaces, -tenants, -neighbours, -leases, -warm-up, -pause and -gomaxprocs cannot be negative"))
 	}
 	if o.cgroup != "" && o.memoryLimit == 0 {
 		errs = append(errs, errors.New("-cgroup needs -memory-limit"))

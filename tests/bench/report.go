@@ -37,6 +37,8 @@ type report struct {
 	Restart    *both[restarted]  `json:"restart,omitempty"`
 	Namespaces *namespacesResult `json:"namespaces,omitempty"`
 	Leases     *leasesResult     `json:"leases,omitempty"`
+	Tenants    *tenantsResult    `json:"tenants,omitempty"`
+	Neighbours *neighboursResult `json:"neighbours,omitempty"`
 }
 
 func newReport() report {

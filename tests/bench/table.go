@@ -92,6 +92,42 @@ func (r *report) printNamespaces(out io.Writer) {
 	t.print(out)
 }
 
+// printTenants prints what a node of many tenants takes.
+func (r *report) printTenants(out io.Writer) {
+	n := r.Tenants
+	var t table
+	t.row("tenants", "RSS", "anon", "peak", "goroutines")
+	for _, row := range []struct {
+		moment string
+		state  nodeState
+	}{{"none", n.Empty}, {thousands(float64(n.Tenants)), n.Filled}} {
+		m := row.state.Memory
+		t.row(row.moment, megabytes(m.RSS), megabytes(m.Anon), megabytes(m.Peak), fmt.Sprint(row.state.Goroutines))
+	}
+	fmt.Fprintln(out)
+	t.print(out)
+	fmt.Fprintf(out, "%s tenants created a second; a tenant's first request after a restart p50 %s p99 %s, its second %s %s\n",
+		thousands(n.PerSecond), n.First.P50, n.First.P99, n.Second.P50, n.Second.P99)
+}
+
+// printNeighbours prints what a quiet tenant notices of the others.
+func (r *report) printNeighbours(out io.Writer) {
+	n := r.Neighbours
+	var t table
+	t.row("quiet tenant", "op/s", "p50", "p99", "failed")
+	for _, row := range []struct {
+		what string
+		of   quietResult
+	}{{"alone", n.Alone}, {"beside the others", n.Beside}, {"alone again", n.After}} {
+		t.row(row.what, fmt.Sprintf("%.0f", row.of.PerSecond), row.of.Latency.P50.String(), row.of.Latency.P99.String(), fmt.Sprint(row.of.Failed))
+	}
+	fmt.Fprintln(out)
+	t.print(out)
+	fmt.Fprintf(out, "p99 beside the others is %.2f of alone; the flood let in %s/s of its %s/s, refused %s/s; %s maximal ranges a second, %d watches\n",
+		float64(n.Beside.Latency.P99)/float64(max(n.Alone.Latency.P99, n.After.Latency.P99)), thousands(n.FloodPerSecond), thousands(floodLimit),
+		thousands(n.RefusedPerSecond), thousands(n.RangesPerSecond), neighbourWatches)
+}
+
 // table is rows of cells, the first of which is the heading.
 type table struct{ rows [][]string }
 

@@ -29,7 +29,7 @@ func Bootstrap(data ...shards.ShardID) catalog.Bootstrap {
 
 // New makes a catalog over a host, with the records of a cluster. What it knows
 // is not kept true: each look-up reads.
-func New(t *testing.T, host catalog.Host, data ...shards.ShardID) *catalog.Catalog {
+func New(t testing.TB, host catalog.Host, data ...shards.ShardID) *catalog.Catalog {
 	t.Helper()
 	c, err := catalog.New(host, catalog.NewDirectory(), catalog.Config{}, time.Now, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
