@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/shards"
 )
+
+// stillValidEvery is how often a stream asks whether its caller's credential holds.
+const stillValidEvery = time.Second
 
 // receiveEach handles the messages of a stream one by one, until the caller
 // closes its side, one cannot be handled, the caller's credential ends, the RPC
@@ -19,8 +23,14 @@ func receiveEach[M any](
 	messages, failed := make(chan *M), make(chan error, 1)
 	// It ends when the RPC does, which ends receive.
 	go func() { failed <- passOn(ctx, receive, messages) }()
+	ticker := time.NewTicker(stillValidEvery)
+	defer ticker.Stop()
 	for {
 		select {
+		case <-ticker.C: // of a caller that sends nothing
+			if err := auth.StillValid(ctx); err != nil {
+				return err
+			}
 		case message := <-messages:
 			if err := auth.StillValid(ctx); err != nil {
 				return err

@@ -3,6 +3,7 @@ package tenancy
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -60,14 +61,29 @@ func (p *Principal) Check(action Action, namespace string, keys Span) error {
 
 type principalKey struct{}
 
-// NewContext returns a context that carries the principal.
+// NewContext returns a context that carries the principal. Contexts that are made of
+// it carry what Renew gives it.
 func NewContext(ctx context.Context, p *Principal) context.Context {
-	return context.WithValue(ctx, principalKey{}, p)
+	carried := new(atomic.Pointer[Principal])
+	carried.Store(p)
+	return context.WithValue(ctx, principalKey{}, carried)
 }
 
 // FromContext returns the principal that the context carries. ok is false for a
 // request that was not authenticated.
 func FromContext(ctx context.Context) (p *Principal, ok bool) {
-	p, ok = ctx.Value(principalKey{}).(*Principal)
-	return p, ok
+	carried, ok := ctx.Value(principalKey{}).(*atomic.Pointer[Principal])
+	if !ok {
+		return nil, false
+	}
+	return carried.Load(), true
+}
+
+// Renew gives a context, and all that share its principal, another one of the same
+// caller: a stream outlives the limits that it began with. It does nothing to a
+// context that carries none.
+func Renew(ctx context.Context, p *Principal) {
+	if carried, ok := ctx.Value(principalKey{}).(*atomic.Pointer[Principal]); ok {
+		carried.Store(p)
+	}
 }

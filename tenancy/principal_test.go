@@ -1,6 +1,7 @@
 package tenancy_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,4 +28,18 @@ func TestPrincipalCheck(t *testing.T) {
 	}
 	require.NoError(t, principal.Check(tenancy.ActionRead, "default", tenancy.AllKeys()))
 	require.ErrorIs(t, principal.Check(tenancy.ActionWrite, "default", tenancy.AllKeys()), tenancy.ErrPermissionDenied)
+}
+
+func TestRenew(t *testing.T) {
+	t.Parallel()
+	before, after := &tenancy.Principal{Tenant: "a"}, &tenancy.Principal{Tenant: "a", Weight: 2}
+	ctx := tenancy.NewContext(context.Background(), before)
+	derived := context.WithValue(ctx, struct{}{}, 1)
+	tenancy.Renew(derived, after)
+	for _, c := range []context.Context{ctx, derived} {
+		found, ok := tenancy.FromContext(c)
+		require.True(t, ok)
+		require.Same(t, after, found)
+	}
+	tenancy.Renew(context.Background(), after) // carries none
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -125,8 +126,14 @@ func (s *leaseServer) LeaseKeepAlive(stream grpc.BidiStreamingServer[pb.LeaseKee
 	c := callerFrom(ctx)
 	requests, failed := make(chan int64, renewalsMax), make(chan error, 1)
 	go func() { failed <- receiveRenewals(stream, requests) }()
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
 	for {
 		select {
+		case <-ticker.C: // of a caller that sends nothing
+			if err := s.door.auth.StillValid(ctx); err != nil {
+				return err
+			}
 		case id, ok := <-requests:
 			if !ok { // receiving ended: what came before was answered
 				if err := <-failed; !errors.Is(err, io.EOF) {

@@ -174,7 +174,8 @@ func (a *Authenticator) Anonymous(ctx context.Context, id tenancy.TenantID, perm
 
 // StillValid returns an error as that of Authenticate once the credential of a
 // stream's principal was revoked or has expired, or its tenant is not let in any
-// more. It costs look-ups in memory.
+// more; and has what follows on the stream held to the tenant's limits as they are. It
+// costs look-ups in memory.
 func (a *Authenticator) StillValid(ctx context.Context) error {
 	principal, ok := tenancy.FromContext(ctx)
 	if !ok {
@@ -202,8 +203,16 @@ func (a *Authenticator) StillValid(ctx context.Context) error {
 			return tenancy.ErrUnauthenticated // it was changed or deleted: the token is to be shown again
 		}
 	}
-	_, err := a.tenant(ctx, principal.Tenant)
-	return err
+	tenant, err := a.tenant(ctx, principal.Tenant)
+	if err != nil {
+		return err
+	}
+	if principal.Limits != tenant.Limits || principal.Weight != tenant.Weight {
+		renewed := *principal
+		renewed.Limits, renewed.Weight = tenant.Limits, tenant.Weight
+		tenancy.Renew(ctx, &renewed)
+	}
+	return nil
 }
 
 // authenticate lets only known principals through.
