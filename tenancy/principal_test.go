@@ -34,7 +34,7 @@ func TestRenew(t *testing.T) {
 	t.Parallel()
 	before, after := &tenancy.Principal{Tenant: "a"}, &tenancy.Principal{Tenant: "a", Weight: 2}
 	ctx := tenancy.NewContext(context.Background(), before)
-	derived := context.WithValue(ctx, struct{}{}, 1)
+	derived := context.WithoutCancel(ctx)
 	tenancy.Renew(derived, after)
 	for _, c := range []context.Context{ctx, derived} {
 		found, ok := tenancy.FromContext(c)

@@ -137,7 +137,7 @@ func (t *tokens) lookIssuer(ctx context.Context, text string, peeked auth.Issuer
 	if err != nil {
 		return nil, err
 	}
-	err = error(auth.ErrBadToken)
+	err = auth.ErrBadToken
 	for _, issuer := range issuers.List {
 		if issuer.GetIssuer() != peeked.Issuer {
 			continue

@@ -27,26 +27,26 @@ func (noMarkers) UnmarkReplica(shards.ShardID, uint64) error { return nil }
 // Start runs the system shard and the data shards in a directory of the test,
 // until it ends. They are ready when it returns; the test fails if one of them
 // cannot go on.
-func Start(t testing.TB, metrics prometheus.Registerer, data ...shards.ShardID) *shards.Host {
-	t.Helper()
-	dir := t.TempDir()
+func Start(tb testing.TB, metrics prometheus.Registerer, data ...shards.ShardID) *shards.Host {
+	tb.Helper()
+	dir := tb.TempDir()
 	st, err := store.Open(store.Config{Dir: dir + "/state"})
-	require.NoError(t, err)
-	host, err := shards.Start(t.Context(), shards.Config{
+	require.NoError(tb, err)
+	host, err := shards.Start(tb.Context(), shards.Config{
 		NodeID: "9f1c6d1e-4f0e-4f0a-9a70-9d3a2e0c5b11", Dir: dir + "/raft",
-	}, st, noMarkers{}, metrics, slog.New(slog.DiscardHandler), func(err error) { t.Errorf("halted: %v", err) })
-	require.NoError(t, err)
+	}, st, noMarkers{}, metrics, slog.New(slog.DiscardHandler), func(err error) { tb.Errorf("halted: %v", err) })
+	require.NoError(tb, err)
 	for _, shard := range append([]shards.ShardID{shards.SystemShard}, data...) {
-		require.NoError(t, host.StartReplica(shards.ReplicaSpec{Shard: shard, Replica: 1, First: true}))
+		require.NoError(tb, host.StartReplica(shards.ReplicaSpec{Shard: shard, Replica: 1, First: true}))
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), waitMax)
+	tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), waitMax)
 		defer cancel()
-		require.NoError(t, host.Stop(ctx))
-		require.NoError(t, st.Close())
+		require.NoError(tb, host.Stop(ctx))
+		require.NoError(tb, st.Close())
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
+	ctx, cancel := context.WithTimeout(tb.Context(), waitMax)
 	defer cancel()
-	require.NoError(t, host.WaitReady(ctx))
+	require.NoError(tb, host.WaitReady(ctx))
 	return host
 }

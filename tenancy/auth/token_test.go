@@ -39,7 +39,7 @@ func (s *signer) find(id string) (ed25519.PublicKey, error) {
 	if id != s.key.ID {
 		return nil, tenancy.ErrUnauthenticated
 	}
-	return s.key.Private.Public().(ed25519.PublicKey), nil //nolint:forcetypeassert,errcheck // it is
+	return s.key.Public(), nil
 }
 
 func (s *signer) claims() auth.Claims {
@@ -93,7 +93,7 @@ func TestTokensThatAreNone(t *testing.T) {
 	parts := strings.Split(good, ".")
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	require.NoError(t, err)
-	public := s.key.Private.Public().(ed25519.PublicKey) //nolint:forcetypeassert,errcheck // it is
+	public := s.key.Public()
 	edDSA := func(input []byte) []byte { return ed25519.Sign(s.key.Private, input) }
 	header := `{"alg":"EdDSA","typ":"JWT","kid":"` + s.key.ID + `"}`
 	claims := func(change func(*auth.Claims)) string {
@@ -124,7 +124,7 @@ func TestTokensThatAreNone(t *testing.T) {
 		"kid of a file":     withHeader(`{"alg":"EdDSA","kid":"../../../../dev/null"}`),
 		"kid with SQL":      withHeader(`{"alg":"EdDSA","kid":"x' UNION SELECT 'y"}`),
 		"kid of a number":   withHeader(`{"alg":"EdDSA","kid":7}`),
-		"key in the header": raw(`{"alg":"EdDSA","kid":"`+s.key.ID+`","jwk":{"kty":"OKP","crv":"Ed25519","x":"`+base64.RawURLEncoding.EncodeToString(other.key.Private.Public().(ed25519.PublicKey))+`"}}`, string(payload), func(in []byte) []byte { return ed25519.Sign(other.key.Private, in) }), //nolint:forcetypeassert // it is
+		"key in the header": raw(`{"alg":"EdDSA","kid":"`+s.key.ID+`","jwk":{"kty":"OKP","crv":"Ed25519","x":"`+base64.RawURLEncoding.EncodeToString(other.key.Public())+`"}}`, string(payload), func(in []byte) []byte { return ed25519.Sign(other.key.Private, in) }),
 		"signed by another": raw(header, string(payload), func(in []byte) []byte { return ed25519.Sign(other.key.Private, in) }),
 		"changed":           parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(strings.Replace(string(payload), "acme", "evil", 1))) + "." + parts[2],
 		"too early":         claims(func(c *auth.Claims) { c.Issued, c.Expire = s.now.Add(time.Minute), s.now.Add(2*time.Minute) }),

@@ -29,10 +29,10 @@ func Bootstrap(data ...shards.ShardID) catalog.Bootstrap {
 
 // New makes a catalog over a host, with the records of a cluster. What it knows
 // is not kept true: each look-up reads.
-func New(t testing.TB, host catalog.Host, data ...shards.ShardID) *catalog.Catalog {
-	t.Helper()
+func New(tb testing.TB, host catalog.Host, data ...shards.ShardID) *catalog.Catalog {
+	tb.Helper()
 	c, err := catalog.New(host, catalog.NewDirectory(), catalog.Config{}, time.Now, slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	require.NoError(t, c.EnsureCluster(t.Context(), Bootstrap(data...)), "also of a cluster that has its records")
+	require.NoError(tb, err)
+	require.NoError(tb, c.EnsureCluster(tb.Context(), Bootstrap(data...)), "also of a cluster that has its records")
 	return c
 }
