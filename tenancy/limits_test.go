@@ -70,6 +70,10 @@ func TestLimitsChecks(t *testing.T) {
 	t.Parallel()
 	limits := tenancy.Limits{BatchOperationsMax: 2, NamespacesMax: 3}
 
+	require.NoError(t, tenancy.Limits{}.WithDefaults().CheckRequest(func() int { t.Error("asked in vain"); return 0 }))
+	small := tenancy.Limits{RequestBytesMax: 10}
+	require.NoError(t, small.CheckRequest(func() int { return 10 }))
+	require.Equal(t, &tenancy.TooLargeError{Limit: "request_bytes_max", Value: 11, Max: 10}, small.CheckRequest(func() int { return 11 }))
 	require.NoError(t, limits.CheckBatch(2))
 	require.Equal(t, &tenancy.TooLargeError{Limit: "batch_operations_max", Value: 3, Max: 2}, limits.CheckBatch(3))
 	require.NoError(t, limits.CheckNamespaces(1, 2))

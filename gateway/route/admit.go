@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/flotillakv/flotilla/placement/catalog"
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
@@ -39,6 +41,9 @@ func (kv *KV) admit(ctx context.Context, req Request) (admitted, error) {
 		return admitted{}, err
 	}
 	a := admitted{tenant: principal.Tenant, namespace: namespace, limits: &principal.Limits, request: req}
+	if err := a.limits.CheckRequest(func() int { return proto.Size(req) }); err != nil {
+		return admitted{}, err
+	}
 	if err := a.check(); err != nil {
 		return admitted{}, err
 	}
