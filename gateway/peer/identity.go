@@ -22,8 +22,13 @@ func introduce(cluster, node string) grpc.StreamClientInterceptor {
 	return func(
 		ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption,
 	) (grpc.ClientStream, error) {
-		return open(metadata.AppendToOutgoingContext(ctx, clusterHeader, cluster, nodeHeader, node), desc, conn, method, opts...)
+		return open(introduced(ctx, cluster, node), desc, conn, method, opts...)
 	}
+}
+
+// introduced is the context of a call that is for a node of a cluster.
+func introduced(ctx context.Context, cluster, node string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, clusterHeader, cluster, nodeHeader, node)
 }
 
 // admit refuses a stream that is meant for another node. It does so before the

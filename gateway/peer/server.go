@@ -45,6 +45,8 @@ type ServerConfig struct {
 	Local Local
 	// Membership is served beside, if set.
 	Membership internalv1.MembershipServiceServer
+	// Quota is served beside, if set.
+	Quota internalv1.QuotaServiceServer
 	// UnansweredMax and UnansweredBytesMax bound what a stream has begun and not
 	// answered, in operations and queries, and in bytes of their requests. No more
 	// is read until some is. They must not be less than what a pool asks. Default
@@ -100,6 +102,9 @@ func NewServer(cfg ServerConfig, reg prometheus.Registerer) *Server {
 	if cfg.Membership != nil {
 		internalv1.RegisterMembershipServiceServer(s.grpc, cfg.Membership)
 	}
+	if cfg.Quota != nil {
+		internalv1.RegisterQuotaServiceServer(s.grpc, cfg.Quota)
+	}
 	return s
 }
 
@@ -142,8 +147,10 @@ func (s *Server) recoverStream(srv any, stream grpc.ServerStream, info *grpc.Str
 
 func (s *Server) recoverUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (response any, err error) {
 	err = s.recovered(ctx, info.FullMethod, func() error {
-		var err error
-		response, err = handle(ctx, req)
+		err := s.admitUnary(ctx, info)
+		if err == nil {
+			response, err = handle(ctx, req)
+		}
 		return err
 	})
 	return response, err
