@@ -16,6 +16,7 @@ import (
 
 	"github.com/flotillakv/flotilla/gateway"
 	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	"github.com/flotillakv/flotilla/placement/catalog/catalogtest"
@@ -36,6 +37,7 @@ type served struct {
 	server  *gateway.Server
 	catalog *catalog.Catalog
 	metrics *prometheus.Registry
+	meter   *meter.Meter
 	key     string // of the tenant
 }
 
@@ -45,6 +47,7 @@ func serve(t *testing.T, cfg gateway.Config) *served {
 	host := shardstest.Start(t, s.metrics, 2)
 	log := slog.New(slog.DiscardHandler)
 	s.catalog = catalogtest.New(t, catalogtest.NewHost(host), 2)
+	s.meter = meter.New(meter.Config{NodeID: catalogtest.NodeID}, s.metrics)
 	require.NoError(t, s.catalog.CreateTenant(t.Context(), "tenant"))
 	_, err := s.catalog.CreateNamespaces(t.Context(), "tenant", []string{"default"}, tenancy.Limits{}.WithDefaults())
 	require.NoError(t, err)
@@ -54,7 +57,7 @@ func serve(t *testing.T, cfg gateway.Config) *served {
 	require.NoError(t, err)
 	s.url = "http://" + listener.Addr().String()
 	cfg.ClusterID = catalogtest.ClusterID
-	s.server = gateway.New(cfg, route.NewKV(route.NewRouter(route.RouterConfig{Local: host}), s.catalog),
+	s.server = gateway.New(cfg, route.NewMeteredKV(route.NewRouter(route.RouterConfig{Local: host}), s.catalog, s.meter),
 		s.catalog, intercept.NewAuthenticator(intercept.AuthConfig{
 			Records: s.catalog, Guard: intercept.NewGuard(time.Now, prometheus.NewRegistry()), Now: time.Now, ClusterID: catalogtest.ClusterID,
 		}), intercept.NewMetrics(s.metrics), log)

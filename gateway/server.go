@@ -15,6 +15,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/gateway/rest"
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/placement/catalog"
@@ -66,6 +67,7 @@ func New(
 	s := &Server{log: log, stopping: make(chan struct{})}
 	options := connect.WithHandlerOptions(
 		intercept.Chain(intercept.Config{Authenticator: authenticator, Metrics: metrics, Log: log}),
+		connect.WithInterceptors(metering{kv.Meter()}),
 		connect.WithReadMaxBytes(cfg.RequestBytesMax),
 		// Most messages are small, and on a busy stream compressing costs more
 		// than it saves: answers are compressed only from this size on.
@@ -103,7 +105,8 @@ func New(
 			MaxReceiveBufferPerStream:     2 << 20,
 			MaxReadFrameSize:              256 << 10,
 		},
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnContext: meter.ConnContext,
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if rest.Serves(r.URL.Path) {
 				plain.ServeHTTP(w, r)
@@ -117,7 +120,7 @@ func New(
 
 // Serve serves on a listener until Stop.
 func (s *Server) Serve(listener net.Listener) error {
-	if err := ServeHTTP(s.http, listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := ServeHTTP(s.http, meter.Listener(listener)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the API: %w", err)
 	}
 	return nil

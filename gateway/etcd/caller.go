@@ -2,7 +2,6 @@ package etcd
 
 import (
 	"context"
-	"errors"
 	"net"
 	"strings"
 	"unicode/utf8"
@@ -13,6 +12,7 @@ import (
 	"google.golang.org/grpc/peer"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	"github.com/flotillakv/flotilla/tenancy"
@@ -60,6 +60,11 @@ func (d *door) enter(ctx context.Context) (context.Context, *caller, error) {
 		return nil, nil, err
 	}
 	ctx = tenancy.NewContext(ctx, principal)
+	if p, ok := peer.FromContext(ctx); ok {
+		if err := d.kv.Meter().Enter(meter.ConnectionOf(p.Addr), principal); err != nil {
+			return nil, nil, err
+		}
+	}
 	place, err := d.kv.Place(ctx, namespace)
 	if err != nil {
 		return nil, nil, err
@@ -94,9 +99,6 @@ func (d *door) identify(ctx context.Context) (*tenancy.Principal, string, error)
 			return nil, "", rpctypes.ErrGRPCAuthFailed
 		}
 		principal, err := d.auth.Vouched(ctx, user)
-		if errors.Is(err, tenancy.ErrUnauthenticated) {
-			err = rpctypes.ErrGRPCAuthFailed // which of key and tenant is wrong is not told
-		}
 		return principal, user.Namespace, err
 	}
 	if d.anonymous != nil && isLoopback(p.Addr) {
@@ -136,6 +138,9 @@ func commonName(p *peer.Peer) string {
 }
 
 func isLoopback(address net.Addr) bool {
+	if counted, ok := address.(meter.Address); ok {
+		address = counted.Addr
+	}
 	tcp, ok := address.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
 }

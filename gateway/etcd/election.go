@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/grpc"
 
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/proto/gen/etcd/v3electionpb"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards/watch"
@@ -34,9 +35,10 @@ func electionService() *grpc.ServiceDesc {
 				if err := stream.RecvMsg(request); err != nil {
 					return err
 				}
+				ctx, _ := meter.WithCall(stream.Context())
 				server := srv.(*electionServer) //nolint:forcetypeassert,errcheck // it was registered as such
 				return server.queues.guard("the election", func(g *guard) error {
-					return withoutCode(server.observe(stream.Context(), request, func(r *v3electionpb.LeaderResponse) error {
+					return withoutCode(server.observe(ctx, request, func(r *v3electionpb.LeaderResponse) error {
 						return g.send(stream, r)
 					}))
 				})

@@ -7,10 +7,12 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/shards"
 )
 
@@ -36,7 +38,11 @@ func (s *Server) answer(ctx context.Context, req any, method string, handler grp
 	}
 	hold := &callerFrom(ctx).answer
 	defer hold.release()
+	ctx, call := meter.WithCall(ctx)
 	if response, err = handler(ctx, req); err != nil {
+		return nil, err
+	}
+	if err := tellCost(ctx, call); err != nil {
 		return nil, err
 	}
 	if err := hold.resize(answerBytes(response)); err != nil {
@@ -46,6 +52,12 @@ func (s *Server) answer(ctx context.Context, req any, method string, handler grp
 		return response, nil
 	}
 	return hold.attach(response.(proto.Message)), nil //nolint:forcetypeassert,errcheck // only such are large
+}
+
+// tellCost tells the cost of a call with its answer.
+func tellCost(ctx context.Context, call *meter.Call) error {
+	read, write := call.Units()
+	return grpc.SetHeader(ctx, metadata.Pairs(meter.ReadUnitsHeader, read, meter.WriteUnitsHeader, write))
 }
 
 // stream is all that runs around a stream.

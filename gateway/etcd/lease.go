@@ -9,6 +9,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
@@ -16,6 +17,7 @@ import (
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/tenancy"
 )
 
 // leaseServer serves etcdserverpb.Lease.
@@ -188,6 +190,31 @@ func waitingIDs(first int64, requests <-chan int64) []int64 {
 	return ids
 }
 
+// renewalWaitMax is how long renewals wait for their tenant's rate.
+const renewalWaitMax = 5 * time.Second
+
+// keepAlive renews leases, if need be after a wait for the tenant's rate: clients of
+// etcd take a stream that ends with a refusal for the end of all their leases.
+func (s *leaseServer) keepAlive(ctx context.Context, request *flotillav1.KeepAliveRequest) (*flotillav1.KeepAliveResponse, error) {
+	for until := time.Now().Add(renewalWaitMax); ; {
+		response, err := s.kv.KeepAliveEach(ctx, proto.CloneOf(request))
+		refused, ok := errors.AsType[*tenancy.QuotaError](err)
+		if !ok || refused.RetryAfter == 0 || time.Now().Add(refused.RetryAfter).After(until) {
+			return response, err
+		}
+		timer := time.NewTimer(refused.RetryAfter)
+		select {
+		case <-timer.C:
+		case <-s.stopping:
+			timer.Stop()
+			return nil, shards.ErrStopping
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		}
+	}
+}
+
 // renew renews leases and answers each. A lease that does not exist is answered
 // with a TTL of 0.
 func (s *leaseServer) renew(ctx context.Context, c *caller, ids []int64, send func(*pb.LeaseKeepAliveResponse) error) error {
@@ -200,7 +227,7 @@ func (s *leaseServer) renew(ctx context.Context, c *caller, ids []int64, send fu
 	response := new(flotillav1.KeepAliveResponse)
 	if len(request.GetIds()) > 0 {
 		var err error
-		if response, err = route.Do[*flotillav1.KeepAliveResponse](ctx, s.kv, request); err != nil {
+		if response, err = s.keepAlive(ctx, request); err != nil {
 			return err
 		}
 	} else {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/flotillakv/flotilla/gateway/etcd"
 	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	"github.com/flotillakv/flotilla/placement/catalog/catalogtest"
@@ -41,6 +42,7 @@ type served struct {
 	host    *shards.Host
 	catalog *catalog.Catalog
 	metrics *prometheus.Registry
+	meter   *meter.Meter
 }
 
 func serve(t *testing.T, cfg etcd.Config) *served {
@@ -48,6 +50,7 @@ func serve(t *testing.T, cfg etcd.Config) *served {
 	metrics, log := prometheus.NewRegistry(), slog.New(slog.DiscardHandler)
 	s := &served{t: t, host: shardstest.Start(t, metrics, 2), metrics: metrics}
 	s.catalog = catalogtest.New(t, catalogtest.NewHost(s.host), 2)
+	s.meter = meter.New(meter.Config{NodeID: catalogtest.NodeID}, metrics)
 	s.address = s.serve(cfg, log)
 	return s
 }
@@ -58,7 +61,7 @@ func (s *served) serve(cfg etcd.Config, log *slog.Logger) (address string) {
 	cfg.TempDir = s.t.TempDir()
 	listener, err := new(net.ListenConfig).Listen(s.t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(s.t, err)
-	server := etcd.New(cfg, route.NewKV(route.NewRouter(route.RouterConfig{Local: s.host}), s.catalog), node{s.host}, intercept.NewAuthenticator(intercept.AuthConfig{
+	server := etcd.New(cfg, route.NewMeteredKV(route.NewRouter(route.RouterConfig{Local: s.host}), s.catalog, s.meter), node{s.host}, intercept.NewAuthenticator(intercept.AuthConfig{
 		Records: s.catalog, Guard: intercept.NewGuard(time.Now, prometheus.NewRegistry()), Now: time.Now, ClusterID: catalogtest.ClusterID,
 	}), s.metrics, log)
 	var serving sync.WaitGroup

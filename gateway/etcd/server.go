@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/gateway/route"
 )
 
@@ -147,7 +148,7 @@ func New(cfg Config, kv *route.KV, node Node, authenticator *intercept.Authentic
 
 // Serve serves on a listener until Stop.
 func (s *Server) Serve(listener net.Listener) error {
-	if err := s.grpc.Serve(listener); err != nil {
+	if err := s.grpc.Serve(meter.Listener(listener)); err != nil {
 		return fmt.Errorf("serve the etcd API: %w", err)
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -68,7 +69,7 @@ func (s *maintenanceServer) Snapshot(_ *pb.SnapshotRequest, stream grpc.ServerSt
 }
 
 func (s *maintenanceServer) snapshot(stream grpc.ServerStreamingServer[pb.SnapshotResponse], g *guard) error {
-	ctx := stream.Context()
+	ctx, _ := meter.WithCall(stream.Context())
 	c := callerFrom(ctx)
 	done, err := s.snapshots.begin(c.principal.Tenant)
 	if err != nil {

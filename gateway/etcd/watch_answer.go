@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/shards/watch"
@@ -84,7 +85,7 @@ func (w *watchStream) sendCanceled(ctx context.Context, a *watch.Answer) error {
 	case a.Err != nil:
 		return a.Err
 	}
-	state, err := w.kv.State(ctx, w.caller.namespace, shards.Serializable)
+	state, err := w.kv.State(meter.Within(ctx), w.caller.namespace, shards.Serializable)
 	if err != nil {
 		return err
 	}

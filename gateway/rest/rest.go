@@ -28,6 +28,7 @@ import (
 
 	"github.com/flotillakv/flotilla/gateway/apierr"
 	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/gateway/route"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards/mvcc"
@@ -73,6 +74,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
+		var call *meter.Call
+		ctx, call = meter.WithCall(ctx)
+		w = &costWriter{ResponseWriter: w, call: call}
 		// A context does not end the reading of a body that trickles in.
 		if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout)); err != nil {
 			h.log.Debug("no read deadline", "request_id", id, "err", err)
@@ -136,6 +140,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	r = r.WithContext(tenancy.NewContext(r.Context(), principal))
+	if err := h.kv.Meter().Enter(meter.ConnectionFrom(r.Context()), principal); err != nil {
+		return err
+	}
 	watching, err := asksToWatch(r)
 	switch {
 	case err != nil:

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
@@ -25,14 +26,33 @@ type admitted struct {
 	// command is set for a mutation, consistency holds for a read.
 	command     *internalv1.Command
 	consistency shards.Consistency
+	// counted is the operation as it is counted.
+	counted meter.Operation
 }
 
-// admit checks a request and finds its shard. What it refuses was not applied.
-func (kv *KV) admit(ctx context.Context, req Request) (admitted, error) {
+// answered counts what the request has cost.
+func (a *admitted) answered(response proto.Message, err error) {
+	if a.counted.Tenant() != nil {
+		a.counted.Answered(meter.CostOf(a.request, response, err))
+	}
+}
+
+// admit lets a request in that counts as so many, checks it and finds its shard.
+// What it refuses was not applied.
+func (kv *KV) admit(ctx context.Context, req Request, requests int) (admitted, error) {
 	principal, ok := tenancy.FromContext(ctx)
 	if !ok {
 		return admitted{}, tenancy.ErrUnauthenticated
 	}
+	counted, err := kv.meter.Admit(ctx, principal, requests, meter.RequestBytes(req))
+	if err != nil {
+		return admitted{}, err
+	}
+	return kv.prepare(ctx, principal, req, counted)
+}
+
+// prepare checks a request that was let in and finds its shard.
+func (kv *KV) prepare(ctx context.Context, principal *tenancy.Principal, req Request, counted meter.Operation) (admitted, error) {
 	namespace := req.GetNamespace()
 	if namespace == "" {
 		namespace = tenancy.DefaultNamespace
@@ -40,7 +60,7 @@ func (kv *KV) admit(ctx context.Context, req Request) (admitted, error) {
 	if err := tenancy.ValidateName("namespace", namespace); err != nil {
 		return admitted{}, err
 	}
-	a := admitted{tenant: principal.Tenant, namespace: namespace, limits: &principal.Limits, request: req}
+	a := admitted{tenant: principal.Tenant, namespace: namespace, limits: &principal.Limits, request: req, counted: counted}
 	if err := a.limits.CheckRequest(func() int { return proto.Size(req) }); err != nil {
 		return admitted{}, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
@@ -28,11 +29,20 @@ type Catalog interface {
 type KV struct {
 	router   *Router
 	catalog  Catalog
+	meter    *meter.Meter
 	renewals renewals
 }
 
-// NewKV makes a KV.
-func NewKV(router *Router, catalog Catalog) *KV { return &KV{router: router, catalog: catalog} }
+// NewKV makes a KV that admits everything and counts nothing.
+func NewKV(router *Router, catalog Catalog) *KV { return NewMeteredKV(router, catalog, nil) }
+
+// NewMeteredKV makes a KV whose operations are admitted and counted by a meter.
+func NewMeteredKV(router *Router, catalog Catalog, m *meter.Meter) *KV {
+	return &KV{router: router, catalog: catalog, meter: m}
+}
+
+// Meter is what admits and counts; nil if nothing does.
+func (kv *KV) Meter() *meter.Meter { return kv.meter }
 
 // Request is a request to one namespace.
 type Request interface {
@@ -56,18 +66,30 @@ func as[A proto.Message](response proto.Message, err error) (A, error) {
 }
 
 func (kv *KV) do(ctx context.Context, req Request) (proto.Message, error) {
-	a, err := kv.admit(ctx, req)
+	return kv.doCounted(ctx, req, 1)
+}
+
+// doCounted runs a request that counts as so many.
+func (kv *KV) doCounted(ctx context.Context, req Request, requests int) (proto.Message, error) {
+	a, err := kv.admit(ctx, req, requests)
 	if err != nil {
 		return nil, err
 	}
+	response, err := kv.perform(ctx, &a)
+	a.answered(response, err)
+	return response, err
+}
+
+// perform runs an admitted request, and finds its route anew as often as need be.
+func (kv *KV) perform(ctx context.Context, a *admitted) (proto.Message, error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
 	for p := (pacer{}); ; {
-		response, err := kv.run(ctx, &a)
+		response, err := kv.run(ctx, a)
 		if _, old := errors.AsType[*machine.WrongEpochError](err); !old {
 			return response, err
 		}
-		changed, routeErr := kv.reroute(ctx, &a)
+		changed, routeErr := kv.reroute(ctx, a)
 		if routeErr != nil || !p.pause(ctx, changed) {
 			return nil, cmp.Or(routeErr, err)
 		}
@@ -115,9 +137,16 @@ func (kv *KV) RangeStream(ctx context.Context, req *flotillav1.RangeRequest, sen
 // Pages reads a range in key order, or counts it, at one revision: page by
 // page until the range or its limit ends. The request is changed. A compaction
 // may drop the revision between two pages, which ends them with
-// *mvcc.CompactedError.
+// *mvcc.CompactedError. All of them are one request; after the first they come no
+// faster than the tenant's bytes.
 func (kv *KV) Pages(ctx context.Context, req *flotillav1.RangeRequest, send func(*flotillav1.RangeResponse) error) error {
-	for {
+	ctx, _ = meter.WithCall(ctx)
+	for first := true; ; first = false {
+		if !first {
+			if err := kv.pace(ctx); err != nil {
+				return err
+			}
+		}
 		response, err := Do[*flotillav1.RangeResponse](ctx, kv, proto.CloneOf(req))
 		if err != nil {
 			return err
@@ -133,6 +162,15 @@ func (kv *KV) Pages(ctx context.Context, req *flotillav1.RangeRequest, send func
 		}
 		continueAt(req, response.GetNextKey(), response.GetReadRevision())
 	}
+}
+
+// pace waits until the caller's tenant owes no bytes.
+func (kv *KV) pace(ctx context.Context) error {
+	principal, ok := tenancy.FromContext(ctx)
+	if !ok {
+		return tenancy.ErrUnauthenticated
+	}
+	return kv.meter.Pace(ctx, principal)
 }
 
 // continueAt moves a range on to what is left of it, at the revision of its

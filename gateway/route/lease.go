@@ -74,14 +74,23 @@ func checkListLeases(req *flotillav1.ListLeasesRequest) error {
 	return nil
 }
 
+// KeepAliveEach renews leases that several requests of the caller have named, one
+// each: they count as so many.
+func (kv *KV) KeepAliveEach(ctx context.Context, req *flotillav1.KeepAliveRequest) (*flotillav1.KeepAliveResponse, error) {
+	response, err := kv.doCounted(ctx, req, len(req.GetIds()))
+	return as[*flotillav1.KeepAliveResponse](response, err)
+}
+
 // Leases reads all leases of a namespace from one state of its shard: their ids
 // and the TTLs that they were granted. It costs 16 bytes for each.
 func (kv *KV) Leases(ctx context.Context, namespace string) (*internalv1.LeaseTTLsResponse, error) {
-	a, err := kv.admit(ctx, &flotillav1.ListLeasesRequest{Namespace: namespace})
+	a, err := kv.admit(ctx, &flotillav1.ListLeasesRequest{Namespace: namespace}, 1)
 	if err != nil {
 		return nil, err
 	}
 	query := shards.Query{Namespace: a.route.Namespace, Request: &internalv1.LeaseTTLsRequest{}}
 	response, err := shards.Ask(ctx, kv.router, a.route.Shard, a.tenant, shards.Linearizable, query)
-	return as[*internalv1.LeaseTTLsResponse](response, err)
+	leases, err := as[*internalv1.LeaseTTLsResponse](response, err)
+	a.answered(&flotillav1.ListLeasesResponse{Ids: leases.GetIds()}, err)
+	return leases, err
 }

@@ -12,10 +12,12 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/flotillakv/flotilla/gateway/gather"
+	"github.com/flotillakv/flotilla/gateway/meter"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/tenancy"
 )
 
 // A Pipeline runs independent operations side by side, as one connection or
@@ -127,7 +129,15 @@ func (p *Pipeline) admit(ctx context.Context, source *flotillav1.Operation) (*op
 	if request == nil {
 		return nil, &mvcc.InvalidError{Field: "operation", Message: "one of get, range, put, delete and txn must be set"}
 	}
-	a, err := p.kv.admit(ctx, request)
+	principal, ok := tenancy.FromContext(ctx)
+	if !ok {
+		return nil, tenancy.ErrUnauthenticated
+	}
+	counted, err := p.kv.meter.AdmitEach(ctx, principal, 1, meter.RequestBytes(request))
+	if err != nil {
+		return nil, err
+	}
+	a, err := p.kv.prepare(ctx, principal, request, counted)
 	if err != nil {
 		return nil, err
 	}
@@ -285,6 +295,7 @@ func (p *Pipeline) beginReading(ctx context.Context) (end func(), err error) {
 
 // finish answers an operation and runs those that waited for it.
 func (p *Pipeline) finish(ctx context.Context, op *operation, response proto.Message, err error) {
+	op.answered(response, err)
 	p.emit(op.source, response, err)
 	if op.orderKey.key != "" {
 		p.mu.Lock()

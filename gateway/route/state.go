@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	"github.com/flotillakv/flotilla/shards"
@@ -27,6 +28,10 @@ func (kv *KV) State(ctx context.Context, namespace string, c shards.Consistency)
 	if !ok {
 		return mvcc.State{}, tenancy.ErrUnauthenticated
 	}
+	counted, err := kv.meter.Admit(ctx, principal, 1, 0)
+	if err != nil {
+		return mvcc.State{}, err
+	}
 	place, err := kv.catalog.Route(ctx, principal.Tenant, namespace)
 	if err != nil {
 		return mvcc.State{}, err
@@ -37,5 +42,6 @@ func (kv *KV) State(ctx context.Context, namespace string, c shards.Consistency)
 	if err != nil {
 		return mvcc.State{}, err
 	}
+	counted.Answered(meter.Cost{ReadUnits: 1})
 	return machine.StateOf(record), nil
 }

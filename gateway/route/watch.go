@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 
+	"github.com/flotillakv/flotilla/gateway/meter"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/shards/watch"
@@ -30,6 +31,7 @@ import (
 type Watches struct {
 	kv *KV
 	*watching
+	counted counted
 }
 
 // NewWatches makes a stream of watches, which must be closed. What runs for them
@@ -53,6 +55,11 @@ func (w *Watches) CreateOne(ctx context.Context, req *flotillav1.WatchCreate) er
 	if !ok {
 		return tenancy.ErrUnauthenticated
 	}
+	operation, err := w.kv.meter.Admit(ctx, principal, 1, meter.RequestBytes(req))
+	if err != nil {
+		return err
+	}
+	w.counted.begin(operation)
 	namespace := req.GetNamespace()
 	if namespace == "" {
 		namespace = tenancy.DefaultNamespace
@@ -131,5 +138,10 @@ func (w *Watches) Close() { w.close() }
 // error is that of End, or of a credential that holds no more, once the watches
 // have told so themselves, or that of ctx.
 func (w *Watches) Next(ctx context.Context, dst []watch.Answer) ([]watch.Answer, error) {
-	return w.next(ctx, dst)
+	had := len(dst)
+	answers, err := w.next(ctx, dst)
+	if len(answers) > had {
+		w.counted.tell(answers[had:])
+	}
+	return answers, err
 }

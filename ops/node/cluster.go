@@ -29,7 +29,7 @@ func (n *Node) servePeers(ctx context.Context) (func() error, error) {
 		return nothing, nil
 	}
 	id := n.dir.Identity()
-	cfg := peer.ServerConfig{ClusterID: id.ClusterID, NodeID: id.NodeID, TLS: n.tls.clusterServer, Membership: &membership{n.membership, n}, Log: n.cfg.Log}
+	cfg := peer.ServerConfig{ClusterID: id.ClusterID, NodeID: id.NodeID, TLS: n.tls.clusterServer, Membership: &membership{n.membership, n}, Quota: n.meter.Server(), Log: n.cfg.Log}
 	if n.host != nil {
 		cfg.Local = n.host
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/flotillakv/flotilla/gateway"
 	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/ops/datadir"
 	"github.com/flotillakv/flotilla/placement"
@@ -54,6 +55,7 @@ type Node struct {
 	seen       seen
 	skews      skews
 	tls        tlsConfigs
+	meter      *meter.Meter
 	kv         *route.KV
 	// authenticator finds out who makes a request, on both ports of tenants.
 	authenticator *intercept.Authenticator
@@ -107,6 +109,7 @@ func Run(ctx context.Context, cfg Config, ready func(context.Context, *Node) err
 		n.join,           // from then on the catalog knows the node
 		n.startPlacement,
 		n.startAdmin,
+		n.startMeter,
 		n.serveEtcd,
 		n.serve, // from then on the node is ready
 		n.drain, // last: it is the first to be undone

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/gateway/oidc"
 	"github.com/flotillakv/flotilla/gateway/peer"
 	"github.com/flotillakv/flotilla/gateway/route"
@@ -18,6 +19,7 @@ import (
 // over it.
 func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 	stop := nothing
+	metering := meter.Config{NodeID: n.dir.Identity().NodeID, Now: fault.Now, Log: n.cfg.Log}
 	cfg := route.RouterConfig{NodeID: n.dir.Identity().NodeID, Level: n.directory.Level}
 	if n.host != nil {
 		cfg.Local = n.host
@@ -27,6 +29,7 @@ func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 			ClusterID: n.dir.Identity().ClusterID, Address: n.peerAddress, TLS: n.tls.clusterClient, Source: source(n.cfg.ListenPeer), Log: n.cfg.Log,
 		})
 		cfg.Remote, cfg.Directory = pool, n.directory
+		metering.Remote, metering.Directory = pool, n.directory
 		stop = func() error {
 			pool.Close()
 			return nil
@@ -37,7 +40,8 @@ func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 	if n.catalog, err = catalog.New(n.router, n.directory, catalog.Config{}, fault.Now, n.cfg.Log); err != nil {
 		return nil, err
 	}
-	n.kv = route.NewKV(n.router, n.catalog)
+	n.meter = meter.New(metering, n.metrics)
+	n.kv = route.NewMeteredKV(n.router, n.catalog, n.meter)
 	n.guard, n.requests = intercept.NewGuard(fault.Now, n.metrics), intercept.NewMetrics(n.metrics)
 	n.keyUses = intercept.NewKeyUses(n.catalog, fault.Now, n.cfg.Log)
 	n.authenticator = intercept.NewAuthenticator(intercept.AuthConfig{
@@ -45,6 +49,11 @@ func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 		Issuers: oidc.New(oidc.Config{AllowPrivate: n.cfg.PrivateIssuers, Now: fault.Now}),
 	})
 	return stop, nil
+}
+
+// startMeter has the rates of tenants shared with other nodes.
+func (n *Node) startMeter(ctx context.Context) (func() error, error) {
+	return n.background(ctx, n.meter.Run), nil
 }
 
 // record is what the node says of itself.

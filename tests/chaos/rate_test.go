@@ -1,0 +1,129 @@
+package chaos
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/stretchr/testify/require"
+
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
+	"github.com/flotillakv/flotilla/tests/process"
+)
+
+// bearer adds an API key to every call.
+func bearer(key string) connect.Interceptor {
+	return connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
+		return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+			req.Header().Set("Authorization", "Bearer "+key)
+			return next(ctx, req)
+		}
+	})
+}
+
+// nodeClients are a client of each node, which does not try again by itself.
+func nodeClients(c *process.Cluster) (clients []flotillav1connect.KVServiceClient) {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	for i := range c.Nodes {
+		client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
+		clients = append(clients, flotillav1connect.NewKVServiceClient(client, c.APIURLs(i)[0], connect.WithInterceptors(bearer(c.Info.APIKey))))
+	}
+	return clients
+}
+
+// setLimits gives the tenant limits of its own, as an operator.
+func setLimits(t *testing.T, c *process.Cluster, limits ...string) {
+	t.Helper()
+	args := []string{"tenant", "set-limits", c.Info.Tenant, "--ops-url", c.OpsURL(0), "--operator-token-file", c.Nodes[0].DataDir + "/operator.token"}
+	for _, limit := range limits {
+		args = append(args, "--limit", limit)
+	}
+	result := c.Home.Run(t, args...)
+	require.Zero(t, result.Code, result.Stderr)
+}
+
+// load is callers that send requests to nodes, in batches of ten.
+type load struct {
+	// at is to which node the next batch goes.
+	at func() int
+
+	admitted, refused atomic.Int64
+}
+
+const batch = 10
+
+// send sends so many requests a second for a while, spread over time.
+func (l *load) send(t *testing.T, clients []flotillav1connect.KVServiceClient, perSecond int, d time.Duration) {
+	t.Helper()
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	pause := time.NewTicker(time.Second * batch / time.Duration(perSecond))
+	defer pause.Stop()
+	for end := time.After(d); ; {
+		select {
+		case <-end:
+			return
+		case <-pause.C:
+			calls.Go(func() { l.batch(t, clients[l.at()]) })
+		}
+	}
+}
+
+func (l *load) batch(t *testing.T, client flotillav1connect.KVServiceClient) {
+	t.Helper()
+	request := &flotillav1.BatchRequest{}
+	for range batch {
+		request.Operations = append(request.Operations, &flotillav1.Operation{Operation: &flotillav1.Operation_Get{
+			Get: &flotillav1.GetRequest{Key: []byte("key"), Serializable: true},
+		}})
+	}
+	response, err := client.Batch(t.Context(), request)
+	if err != nil {
+		t.Errorf("batch: %v", err)
+		return
+	}
+	for _, result := range response.GetResults() {
+		switch result.GetError().GetInfo().GetReason() {
+		case flotillav1.Reason_REASON_UNSPECIFIED:
+			l.admitted.Add(1)
+		case flotillav1.Reason_REASON_QUOTA_EXCEEDED:
+			l.refused.Add(1)
+		default:
+			t.Errorf("an operation failed: %v", result.GetError())
+		}
+	}
+}
+
+// TestRateHoldsOverNodes sends ten times a tenant's rate to three nodes: to one of
+// them, now to this and now to that, and to all of them.
+func TestRateHoldsOverNodes(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	const rate, seconds = 300, 12
+	setLimits(t, c, "requests_per_second=300", "requests_burst=300")
+	clients := nodeClients(c)
+	var turn atomic.Int64
+	for name, at := range map[string]func() int{
+		"one node": func() int { return 0 },
+		"moving":   func() int { return int(time.Now().UnixMilli()/1500) % 3 },
+		"evenly":   func() int { return int(turn.Add(1)) % 3 },
+	} {
+		t.Run(name, func(t *testing.T) { // one after the other: it is one tenant
+			warm := &load{at: at}
+			warm.send(t, clients, 10*rate, 3*time.Second) // the limits are known, and the burst is spent
+			l := &load{at: at}
+			begin := time.Now()
+			l.send(t, clients, 10*rate, seconds*time.Second)
+			allowed := rate * time.Since(begin).Seconds()
+			t.Logf("%d of %d let in, %.0f allowed", l.admitted.Load(), l.admitted.Load()+l.refused.Load(), allowed)
+			require.Greater(t, l.refused.Load(), l.admitted.Load())
+			require.InEpsilon(t, allowed, l.admitted.Load(), 0.05)
+		})
+	}
+}
