@@ -108,6 +108,14 @@ func (ps Permissions) Allow(actions Action, namespace string, keys Span) bool {
 	return missing == 0
 }
 
+// Reach says whether anything is allowed in a namespace but to administrate it. Who
+// may do nothing there is told nothing of it, not even how much it holds.
+func (ps Permissions) Reach(namespace string) bool {
+	return slices.ContainsFunc(ps, func(p Permission) bool {
+		return p.Actions&^ActionAdmin != 0 && (p.Namespace == "" || p.Namespace == namespace)
+	})
+}
+
 func (p *Permission) covers(namespace string, keys Span) bool {
 	if p.Namespace != "" && p.Namespace != namespace {
 		return false

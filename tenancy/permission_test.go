@@ -58,6 +58,15 @@ func TestPermissionsAllow(t *testing.T) {
 	}
 }
 
+func TestPermissionsReach(t *testing.T) {
+	t.Parallel()
+	require.True(t, tenancy.FullAccess().Reach("app"))
+	narrow := tenancy.Permissions{{Actions: tenancy.ActionAdmin}, {Actions: tenancy.ActionLock, Namespace: "app", Prefix: []byte("a")}}
+	require.True(t, narrow.Reach("app"))
+	require.False(t, narrow.Reach("web"), "an administrator's own namespaces are not to be looked into")
+	require.False(t, tenancy.Permissions(nil).Reach("app"))
+}
+
 // TestPermissionCoversExactlyItsPrefix compares single keys with what a prefix
 // means.
 func TestPermissionCoversExactlyItsPrefix(t *testing.T) {

@@ -46,7 +46,7 @@ func (s *authServer) Authenticate(ctx context.Context, req *pb.AuthenticateReque
 	if err != nil {
 		return nil, err
 	}
-	place, err := s.kv.Place(tenancy.NewContext(ctx, principal), u.Namespace)
+	place, err := s.door.placeOf(tenancy.NewContext(ctx, principal), principal, u.Namespace)
 	if err != nil {
 		return nil, err
 	}

@@ -65,12 +65,22 @@ func (d *door) enter(ctx context.Context) (context.Context, *caller, error) {
 			return nil, nil, err
 		}
 	}
-	place, err := d.kv.Place(ctx, namespace)
+	place, err := d.placeOf(ctx, principal, namespace)
 	if err != nil {
 		return nil, nil, err
 	}
 	c := &caller{principal: principal, namespace: namespace, place: place, answer: d.newHold(principal)}
 	return context.WithValue(ctx, callerKey{}, c), c, nil
+}
+
+// placeOf is where the namespace is that a caller has named. Some procedures tell of
+// it without asking for a permission of their own, so who has none there is refused
+// here, whether it exists or not.
+func (d *door) placeOf(ctx context.Context, principal *tenancy.Principal, namespace string) (catalog.Route, error) {
+	if !principal.Permissions.Reach(namespace) {
+		return catalog.Route{}, tenancy.ErrPermissionDenied
+	}
+	return d.kv.Place(ctx, namespace)
 }
 
 // newHold is a hold of the principal's tenant that has nothing yet.
