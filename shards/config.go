@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/lni/dragonboat/v4/config"
@@ -54,6 +55,10 @@ type Config struct {
 	// unknown. Default 10 s.
 	ProposeTimeout time.Duration
 
+	// LongReadsMax is how many reads that visit many keys run at a time, of each
+	// tenant at most one. Default one less than there are processors.
+	LongReadsMax int
+
 	// Watch bounds what waits for watches.
 	Watch watch.Config
 
@@ -76,6 +81,7 @@ func (c Config) WithDefaults() Config {
 	c.EntryCommandsMax = cmp.Or(c.EntryCommandsMax, 512)
 	c.EntryBytesMax = cmp.Or(c.EntryBytesMax, 1<<20)
 	c.ProposeTimeout = cmp.Or(c.ProposeTimeout, 10*time.Second)
+	c.LongReadsMax = cmp.Or(c.LongReadsMax, max(1, runtime.GOMAXPROCS(0)-1))
 	c.CompactionAge = cmp.Or(c.CompactionAge, time.Hour)
 	c.MaintenanceInterval = cmp.Or(c.MaintenanceInterval, time.Second)
 	c.Queue = c.Queue.WithDefaults()

@@ -51,14 +51,15 @@ func (e *NotLeaderError) Error() string {
 // BusyError says that a queue is full, and that nothing was applied.
 type BusyError struct {
 	Shard ShardID
-	// Queue is which bound was hit: "tenant", "shard", or "log" for Raft's own.
+	// Queue is which bound was hit: "tenant", "shard", "log" for Raft's own, or
+	// "long reads".
 	Queue string
 	// RetryAfter is when to try again at the earliest.
 	RetryAfter time.Duration
 }
 
 func (e *BusyError) Error() string {
-	return fmt.Sprintf("too many writes wait on shard %d (bound of the %s queue)", e.Shard, e.Queue)
+	return fmt.Sprintf("too many requests wait on shard %d (bound of the %s queue)", e.Shard, e.Queue)
 }
 
 // UnreachableError says that a node cannot be asked now, and that nothing was

@@ -45,6 +45,7 @@ type Host struct {
 	level    atomic.Uint32
 	agreed   atomic.Uint32 // the level that SetLevel told, 0 before it
 	accounts watch.Accounts
+	turns    *turns
 	stop     context.CancelFunc
 	workers  sync.WaitGroup
 	deposed  chan *shard // replicas that lead no more
@@ -73,6 +74,7 @@ func Start(ctx context.Context, cfg Config, st *store.Store, markers Markers, re
 	h := &Host{
 		cfg: cfg, log: log, store: st, registry: newRegistry(), markers: markers, metrics: newMetrics(reg),
 		shards: make(map[ShardID]*shard), onHalt: onHalt, deposed: make(chan *shard, 1024),
+		turns: newTurns(cfg.LongReadsMax),
 	}
 	h.watching = watch.NewMetrics(reg, &h.accounts)
 	h.level.Store(machine.Level)

@@ -1,7 +1,6 @@
 package shards
 
 import (
-	"context"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -28,9 +27,9 @@ type Query struct {
 	KeysMax, BytesMax int
 }
 
-// Answer answers a query from this state. Its error may be a refusal. A long read
-// ends with ctx.
-func (v *View) Answer(ctx context.Context, q *Query) (proto.Message, error) {
+// answer answers a query from this state. Its error may be a refusal. A long read
+// asks interrupted now and then, and ends with its error.
+func (v *View) answer(q *Query, interrupted func() error) (proto.Message, error) {
 	space, state, err := v.Namespace(q.Namespace)
 	if err != nil {
 		return nil, err
@@ -39,9 +38,9 @@ func (v *View) Answer(ctx context.Context, q *Query) (proto.Message, error) {
 	case *flotillav1.GetRequest:
 		return mvcc.Get(space, &state, req)
 	case *flotillav1.RangeRequest:
-		return mvcc.Range(space, &state, req, mvcc.ReadLimits{KeysMax: q.KeysMax, BytesMax: q.BytesMax, Interrupted: ctx.Err})
+		return mvcc.Range(space, &state, req, mvcc.ReadLimits{KeysMax: q.KeysMax, BytesMax: q.BytesMax, Interrupted: interrupted})
 	case *flotillav1.TxnRequest:
-		return mvcc.ReadTxn(space, &state, ctx.Err, req)
+		return mvcc.ReadTxn(space, &state, interrupted, req)
 	case *flotillav1.GetLeaseRequest:
 		return v.getLease(q.Namespace, req, &state)
 	case *flotillav1.ListLeasesRequest:
@@ -50,7 +49,7 @@ func (v *View) Answer(ctx context.Context, q *Query) (proto.Message, error) {
 	case *internalv1.NamespaceStateRequest:
 		return machine.StateProto(state), nil
 	case *internalv1.LeaseTTLsRequest:
-		return v.leaseTTLs(ctx, q.Namespace, &state)
+		return v.leaseTTLs(interrupted, q.Namespace, &state)
 	case *internalv1.StoredUsageRequest:
 		return machine.StoredUsage(v.rows, q.Namespace, req)
 	default:
@@ -82,14 +81,14 @@ func (v *View) getLease(ns tenancy.NamespaceID, req *flotillav1.GetLeaseRequest,
 	return response, err
 }
 
-// leasesPage is how many leases are read between two looks at the context.
+// leasesPage is how many leases are read before it is asked whether to go on.
 const leasesPage = 10_000
 
 // leaseTTLs answers with all leases of a namespace, at 16 bytes for each.
-func (v *View) leaseTTLs(ctx context.Context, ns tenancy.NamespaceID, state *mvcc.State) (proto.Message, error) {
+func (v *View) leaseTTLs(interrupted func() error, ns tenancy.NamespaceID, state *mvcc.State) (proto.Message, error) {
 	response := &internalv1.LeaseTTLsResponse{Revision: uint64(state.Revision)}
 	for after, more := int64(0), true; more; {
-		if err := ctx.Err(); err != nil {
+		if err := interrupted(); err != nil {
 			return nil, err
 		}
 		var ids []int64

@@ -2,16 +2,19 @@ package shards
 
 import (
 	"context"
+	"errors"
 
 	"google.golang.org/protobuf/proto"
 
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
 // A QueryBatch is queries of one shard that are answered from one state of it,
 // or, if that is lost halfway, from another. It is asked once.
 type QueryBatch struct {
-	// Tenant is in whose line the queries wait when another node answers them.
+	// Tenant is in whose line the queries wait when another node answers them, and
+	// those that take long anywhere.
 	Tenant tenancy.TenantID
 	// Consistency is how current the state must be.
 	Consistency Consistency
@@ -54,20 +57,59 @@ func (b *QueryBatch) Answered(i int) bool { return b.answered != nil && b.answer
 func (b *QueryBatch) Left() int { return len(b.Queries) - b.count }
 
 // QueryBatch answers queries from this node's replica of a shard. They share one
-// ReadIndex round and one iterator. Errors are those of Read, and of Begin.
+// ReadIndex round and one iterator, but for those that turn out to be long and have
+// to wait for their turn: see turns. Errors are those of Read, and of Begin; that too
+// many long reads wait is a query's own error, a *BusyError.
 func (h *Host) QueryBatch(ctx context.Context, id ShardID, b *QueryBatch) error {
-	err := h.Read(ctx, id, b.Consistency, func(v *View) error { return v.answerBatch(ctx, b) })
+	s, err := h.shard(id)
+	if err != nil {
+		return err
+	}
+	var long []int
+	err = h.readFrom(ctx, s, b.Consistency, func(v *View) (err error) {
+		long, err = v.answerBatch(ctx, b, h.turns)
+		return err
+	})
+	for _, i := range long {
+		if err != nil {
+			break
+		}
+		err = h.answerLong(ctx, s, b, i)
+	}
 	if b.Left() == 0 {
 		return nil
 	}
 	return err
 }
 
-func (v *View) answerBatch(ctx context.Context, b *QueryBatch) error {
+// answerLong answers one query when its turn has come. The replica was current when
+// the others were answered, so it is current enough; but it may be gone meanwhile.
+func (h *Host) answerLong(ctx context.Context, s *shard, b *QueryBatch, i int) error {
+	var lost error
+	response, err := h.turns.atLength(ctx, b.Tenant, s.id, func(interrupted func() error) (response proto.Message, err error) {
+		if present, err := h.shard(s.id); err != nil || present != s {
+			lost = notFound(s.id)
+			return nil, lost
+		}
+		lost = h.readPresent(s, func(v *View) error {
+			response, err = v.answer(&b.Queries[i], interrupted)
+			return nil
+		})
+		return response, err
+	})
+	if lost == nil {
+		b.Answer(i, response, err)
+	}
+	return lost
+}
+
+// answerBatch answers the queries that are not answered yet. Those that are long it
+// leaves, and returns their places.
+func (v *View) answerBatch(ctx context.Context, b *QueryBatch, t *turns) (long []int, err error) {
 	if b.Begin != nil {
 		end, err := b.Begin(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		defer end()
 	}
@@ -81,10 +123,26 @@ func (v *View) answerBatch(ctx context.Context, b *QueryBatch) error {
 				continue
 			}
 		}
-		response, err := v.Answer(ctx, &b.Queries[i])
+		response, err := v.answerShort(ctx, b, i, t)
+		if errors.Is(err, errLong) {
+			long = append(long, i)
+			continue
+		}
 		b.Answer(i, response, err)
 	}
-	return nil
+	return long, nil
+}
+
+// answerShort answers one query, or says that it is long.
+func (v *View) answerShort(ctx context.Context, b *QueryBatch, i int, t *turns) (proto.Message, error) {
+	q := &b.Queries[i]
+	if _, one := q.Request.(*flotillav1.GetRequest); one { // what there is most of
+		return v.answer(q, ctx.Err)
+	}
+	if b.Tenant == tenancy.SystemTenant { // the platform waits for no tenant
+		return v.answer(q, ctx.Err)
+	}
+	return t.briefly(ctx, b.Tenant, func(interrupted func() error) (proto.Message, error) { return v.answer(q, interrupted) })
 }
 
 // A Querier answers batches: a Host, or what stands for the hosts of other nodes.

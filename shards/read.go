@@ -61,6 +61,10 @@ func (h *Host) Read(ctx context.Context, id ShardID, c Consistency, read func(*V
 	if err != nil {
 		return err
 	}
+	return h.readFrom(ctx, s, c, read)
+}
+
+func (h *Host) readFrom(ctx context.Context, s *shard, c Consistency, read func(*View) error) error {
 	// A replica that has just joined has nothing, which is no state that lags.
 	if (c == Linearizable || s.fresh.Load()) && !fault.StaleReads() {
 		if err := s.reader.current(ctx); err != nil {

@@ -188,7 +188,7 @@ var table = []row{
 	{
 		match: matchAs(func(e *shards.BusyError) facts {
 			return facts{
-				what:       "too many writes are waiting",
+				what:       "too many requests are waiting",
 				metadata:   map[string]string{"queue": e.Queue},
 				retryAfter: e.RetryAfter,
 			}

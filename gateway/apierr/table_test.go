@@ -151,7 +151,7 @@ func samples() []sample {
 		{
 			name: "busy", err: &shards.BusyError{Shard: 3, Queue: "tenant", RetryAfter: 2 * time.Second},
 			code: connect.CodeResourceExhausted, status: 429, reason: flotillav1.Reason_REASON_SHARD_BUSY,
-			metadata: map[string]string{"queue": "tenant"}, retryAfter: 2 * time.Second, message: "too many writes",
+			metadata: map[string]string{"queue": "tenant"}, retryAfter: 2 * time.Second, message: "too many requests",
 		},
 		{
 			name: "no leader", err: &shards.NotLeaderError{Shard: 3},

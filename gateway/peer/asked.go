@@ -15,6 +15,7 @@ import (
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/tenancy"
 )
 
 const (
@@ -38,6 +39,7 @@ type readKey struct {
 // alone uses them.
 type asked struct {
 	id       uint64
+	tenant   tenancy.TenantID
 	deadline time.Time
 	queries  []shards.Query
 	refused  []error // why a query cannot be asked; nil if all can
@@ -54,7 +56,7 @@ func (x *exchange) ask(op *internalv1.PeerOperation, deadline time.Time) {
 	queries := op.GetQueries().GetQueries()
 	x.metrics.queries.Add(float64(len(queries)))
 	a := &asked{
-		id: op.GetId(), deadline: deadline, queries: make([]shards.Query, len(queries)), left: max(1, len(queries)),
+		id: op.GetId(), tenant: tenancy.TenantID(op.GetTenant()), deadline: deadline, queries: make([]shards.Query, len(queries)), left: max(1, len(queries)),
 		bytes: proto.Size(op), answerBytesMax: int(min(op.GetQueries().GetAnswerBytesMax(), groupAnswerBytes)),
 	}
 	x.answers.begin(a.left, a.bytes)
@@ -155,6 +157,7 @@ func (x *exchange) readTogether(key readKey, list []*asked) (err error) {
 	late := time.AfterFunc(currentMax, func() { giveUp(&shards.NotLeaderError{Shard: key.shard}) })
 	defer late.Stop()
 	batch := shards.QueryBatch{
+		Tenant:      list[0].tenant, // of what may take long there is only one
 		Consistency: key.consistency, Queries: make([]shards.Query, len(places)),
 		Begin: func(ctx context.Context) (func(), error) {
 			if !late.Stop() {

@@ -32,3 +32,30 @@ func TestReadThatNobodyWaitsForEnds(t *testing.T) {
 	require.EqualValues(t, 5000, response.GetCount())
 	require.Equal(t, 1+4, asked, "once in 1024 keys")
 }
+
+// The ranges of a transaction count together, and so do keys that are deleted: each
+// alone would be too short to be asked about.
+func TestShortRangesOfOneTransactionAreLongTogether(t *testing.T) {
+	t.Parallel()
+	s := newSpace()
+	for i := range 1000 {
+		s.put(t, &flotillav1.PutRequest{Key: fmt.Appendf(nil, "k%05d", i)})
+	}
+	req := &flotillav1.TxnRequest{}
+	for range 10 {
+		req.Success = append(req.Success, &flotillav1.TxnOperation{Operation: &flotillav1.TxnOperation_Range{
+			Range: &flotillav1.RangeRequest{CountOnly: true},
+		}})
+	}
+	asked := 0
+	_, err := mvcc.ReadTxn(s.store, &s.state, func() error { asked++; return nil }, req)
+	require.NoError(t, err)
+	require.Equal(t, 10*1000/1024, asked)
+	_, err = mvcc.Delete(s.store, &s.state, s.hooks, &flotillav1.DeleteRequest{Target: &flotillav1.DeleteRequest_Range{}})
+	require.NoError(t, err)
+	s.put(t, &flotillav1.PutRequest{Key: []byte("k9")})
+	asked = 0
+	_, err = mvcc.ReadTxn(s.store, &s.state, func() error { asked++; return nil }, req)
+	require.NoError(t, err)
+	require.Equal(t, 10*1001/1024, asked)
+}

@@ -90,6 +90,31 @@ type ReadLimits struct {
 // go on: some tenths of a millisecond.
 const visitsBetweenAsking = 1024
 
+// asking asks a read that visits many keys whether to go on.
+type asking struct {
+	interrupted func() error
+	visits      int
+}
+
+// newAsking is nil if there is nobody to ask.
+func newAsking(interrupted func() error) *asking {
+	if interrupted == nil {
+		return nil
+	}
+	return &asking{interrupted: interrupted}
+}
+
+// visit counts a key; its error ends the read.
+func (a *asking) visit() error {
+	if a == nil {
+		return nil
+	}
+	if a.visits++; a.visits%visitsBetweenAsking != 0 {
+		return nil
+	}
+	return a.interrupted()
+}
+
 // budget is what a transaction may still cost. A nil budget is unlimited: reads
 // outside of the machine hold up nobody.
 type budget struct {

@@ -19,7 +19,7 @@ func Range(r Reader, st *State, req *flotillav1.RangeRequest, lim ReadLimits) (*
 	if err := CheckRange(req, HardLimits); err != nil {
 		return nil, err
 	}
-	return view{r: r, st: st, revision: st.Revision, interrupted: lim.Interrupted}.rangeKeys(req, lim)
+	return view{r: r, st: st, revision: st.Revision, asking: newAsking(lim.Interrupted)}.rangeKeys(req, lim)
 }
 
 func (v view) rangeKeys(req *flotillav1.RangeRequest, lim ReadLimits) (*flotillav1.RangeResponse, error) {

@@ -52,9 +52,9 @@ type txn struct {
 	set       writeSet
 	change    counters
 	budget    budget
-	// interrupted is ReadLimits.Interrupted; nil for one in the log, which
+	// asking is how it is found out whether to go on; nil for one in the log, which
 	// always comes to its end.
-	interrupted func() error
+	asking *asking
 	// tombstone is the stored form of one, shared by all deletions.
 	tombstone []byte
 }
@@ -70,7 +70,7 @@ func newTxn(w Writer, st *State, h Hooks) *txn {
 
 // view is the key space with what was written so far.
 func (t *txn) view() view {
-	v := view{r: &t.set, st: t.st, revision: t.st.Revision, budget: &t.budget, interrupted: t.interrupted}
+	v := view{r: &t.set, st: t.st, revision: t.st.Revision, budget: &t.budget, asking: t.asking}
 	if len(t.set.writes) > 0 {
 		v.revision = t.revision
 	}

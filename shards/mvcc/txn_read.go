@@ -31,10 +31,11 @@ func IsReadOnly(req *flotillav1.TxnRequest) bool {
 }
 
 // ReadTxn runs a transaction for which IsReadOnly holds, with the answer that Txn
-// would give. It refuses as Txn does. interrupted is as in ReadLimits.
+// would give. It refuses as Txn does. interrupted is as in ReadLimits,
+// with all ranges of the transaction taken together.
 func ReadTxn(r Reader, st *State, interrupted func() error, req *flotillav1.TxnRequest) (*flotillav1.TxnResponse, error) {
 	t := newTxn(readOnly{r}, st, nil)
-	t.interrupted = interrupted
+	t.asking = newAsking(interrupted)
 	return t.execute(req)
 }
 

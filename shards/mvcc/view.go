@@ -16,8 +16,8 @@ type view struct {
 	revision Revision
 	// budget is what reading may cost.
 	budget *budget
-	// interrupted is ReadLimits.Interrupted.
-	interrupted func() error
+	// asking is how it is found out whether to go on; nil for what always does.
+	asking *asking
 }
 
 // current is the version of a key at some revision.
@@ -81,11 +81,9 @@ func (v view) walk(start, end []byte, at Revision, descending bool, visit visitF
 }
 
 func (v view) each(it VersionIterator, visit visitFunc) error {
-	for visited := 1; it.Next(); visited++ {
-		if visited%visitsBetweenAsking == 0 && v.interrupted != nil {
-			if err := v.interrupted(); err != nil {
-				return err
-			}
+	for it.Next() {
+		if err := v.asking.visit(); err != nil {
+			return err
 		}
 		stored, err := it.Value()
 		if err != nil {

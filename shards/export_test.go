@@ -1,0 +1,15 @@
+package shards
+
+import "github.com/flotillakv/flotilla/tenancy"
+
+// HoldTurn takes a tenant's turn to read at length, until end is called.
+func (h *Host) HoldTurn(tenant tenancy.TenantID) (end func(), ok bool) {
+	return func() { h.turns.end(tenant) }, h.turns.try(tenant)
+}
+
+// LongReadsWaiting is how many reads wait for a turn.
+func (h *Host) LongReadsWaiting() int {
+	h.turns.mu.Lock()
+	defer h.turns.mu.Unlock()
+	return h.turns.waiting
+}
