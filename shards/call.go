@@ -17,6 +17,9 @@ import (
 type Call struct {
 	// Tenant is in whose line the call waits.
 	Tenant tenancy.TenantID
+	// Weight is the tenant's share of a busy shard, as a multiple of others', at most
+	// fair.WeightMax; 0 is the one that its line has.
+	Weight int
 	// Command is the encoded internal.v1.Command.
 	Command []byte
 	// Deadline is until when the call may wait in line; after it the call is

@@ -90,7 +90,7 @@ func (p *proposer) submit(c *Call) error {
 	if p.closed {
 		return ErrStopping
 	}
-	if err := p.queue.Push(c.Tenant, c, c.Cost()); err != nil {
+	if err := p.queue.Push(c.Tenant, c.Weight, c, c.Cost()); err != nil {
 		p.metrics.refused.Inc()
 		queue := "shard"
 		if errors.Is(err, fair.ErrTenantFull) {

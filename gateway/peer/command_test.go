@@ -13,6 +13,7 @@ import (
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/fair"
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 )
@@ -78,5 +79,25 @@ func TestQueriesOfThePlatform(t *testing.T) {
 		answer, err := shards.Ask(t.Context(), onNode{p.pool}, shard, "t", shards.Serializable, shards.Query{Namespace: 7, Request: c.request})
 		require.NoError(t, err)
 		require.Empty(t, cmp.Diff(c.answer, answer, protocmp.Transform()))
+	}
+}
+
+func TestWeightsTravel(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	for _, c := range []struct{ said, heard int }{{0, 0}, {1, 1}, {7, 7}, {1_000_000, fair.WeightMax}, {-1, 0}} {
+		encoded, err := proto.Marshal(command("a"))
+		require.NoError(t, err)
+		results := make(chan machine.Result, 1)
+		require.NoError(t, p.pool.Submit(there, shard, &shards.Call{
+			Tenant: "t", Weight: c.said, Command: encoded, Done: func(r machine.Result) { results <- r },
+		}))
+		p.host.wait(t, 1)
+		p.host.mu.Lock()
+		heard := p.host.calls[0].Weight
+		p.host.mu.Unlock()
+		p.host.done(machine.Result{Response: &flotillav1.PutResponse{}})
+		require.NoError(t, result(t, results).Err)
+		require.Equal(t, c.heard, heard)
 	}
 }

@@ -121,7 +121,7 @@ func (x *exchange) submit(op *internalv1.PeerOperation, deadline time.Time) {
 		return
 	}
 	err := x.cfg.Local.Submit(shards.ShardID(op.GetShardId()), &shards.Call{
-		Tenant: tenancy.TenantID(op.GetTenant()), Command: op.GetCommand(), FreesSpace: op.GetFreesSpace(),
+		Tenant: tenancy.TenantID(op.GetTenant()), Weight: int(op.GetWeight()), Command: op.GetCommand(), FreesSpace: op.GetFreesSpace(),
 		Deadline: deadline, Done: answer,
 	})
 	if err != nil {

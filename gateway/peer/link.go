@@ -94,7 +94,7 @@ func (l *link) push(op *operation) error {
 	if err := l.reachable(); err != nil {
 		return err
 	}
-	if err := l.queue.Push(op.tenant, op, op.bytes); err != nil {
+	if err := l.queue.Push(op.tenant, op.weight(), op, op.bytes); err != nil {
 		queue := "node"
 		if errors.Is(err, fair.ErrTenantFull) {
 			queue = "tenant"

@@ -12,6 +12,7 @@ import (
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
+	"github.com/flotillakv/flotilla/shards/fair"
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -30,6 +31,14 @@ type operation struct {
 	sent bool // was written to the stream
 }
 
+// weight is that of the tenant's line, 0 if the operation does not say.
+func (op *operation) weight() int {
+	if op.call == nil {
+		return 0
+	}
+	return op.call.Weight
+}
+
 // take tells whether the operation is still wanted: then it must be answered.
 func (op *operation) take() bool {
 	if op.call != nil {
@@ -42,6 +51,7 @@ func (op *operation) take() bool {
 func (op *operation) encode(id uint64, now time.Time, into *internalv1.PeerOperation) {
 	into.Id, into.ShardId, into.Tenant = id, uint64(op.shard), string(op.tenant)
 	into.TimeoutMs = uint64(max(1, op.deadline.Sub(now).Milliseconds()))
+	into.Weight = uint32(min(max(op.weight(), 0), fair.WeightMax))
 	into.Command, into.FreesSpace, into.Queries = nil, false, nil
 	if op.call != nil {
 		into.Command, into.FreesSpace = op.call.Command, op.call.FreesSpace

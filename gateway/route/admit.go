@@ -19,6 +19,7 @@ import (
 // admitted is a request that may be run, and where.
 type admitted struct {
 	tenant    tenancy.TenantID
+	weight    int
 	namespace string
 	limits    *tenancy.Limits
 	route     catalog.Route
@@ -60,7 +61,7 @@ func (kv *KV) prepare(ctx context.Context, principal *tenancy.Principal, req Req
 	if err := tenancy.ValidateName("namespace", namespace); err != nil {
 		return admitted{}, err
 	}
-	a := admitted{tenant: principal.Tenant, namespace: namespace, limits: &principal.Limits, request: req, counted: counted}
+	a := admitted{tenant: principal.Tenant, weight: max(principal.Weight, 1), namespace: namespace, limits: &principal.Limits, request: req, counted: counted}
 	if err := a.limits.CheckRequest(func() int { return proto.Size(req) }); err != nil {
 		return admitted{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
@@ -19,11 +20,13 @@ import (
 // oneCommand is a host that keeps the last command that it got.
 type oneCommand struct {
 	fakeHost
-	last internalv1.Command
+	last   internalv1.Command
+	weight int
 }
 
 func (h *oneCommand) Submit(_ shards.ShardID, call *shards.Call) error {
 	h.last.Reset()
+	h.weight = call.Weight
 	if err := proto.Unmarshal(call.Command, &h.last); err != nil {
 		return err
 	}
@@ -109,5 +112,30 @@ func TestLevelIsRaisedWhileCommandsRun(t *testing.T) {
 				require.Equal(t, 1, failed)
 			})
 		})
+	}
+}
+
+func TestCommandsHaveTheWeightOfTheirTenant(t *testing.T) {
+	t.Parallel()
+	host := &oneCommand{}
+	router := route.NewRouter(route.RouterConfig{Local: host})
+	kv := route.NewKV(router, fakeCatalog{})
+	for set, want := range map[int]int{0: 1, 1: 1, 5: 5} {
+		ctx := tenancy.NewContext(t.Context(), &tenancy.Principal{
+			Tenant: "t", Permissions: tenancy.FullAccess(), Limits: tenancy.Limits{}.WithDefaults(), Weight: set,
+		})
+		_, err := route.Do[proto.Message](ctx, kv, &flotillav1.PutRequest{Key: []byte("k")})
+		require.ErrorIs(t, err, tenancy.ErrPermissionDenied)
+		require.Equal(t, want, host.weight)
+
+		host.weight = -1
+		p := kv.NewPipeline(time.Second, func(*flotillav1.Operation, proto.Message, error) {}, func(context.Context) error { return nil })
+		p.Start(ctx, []*flotillav1.Operation{put(1, "a")})
+		p.Wait()
+		require.Equal(t, want, host.weight)
+
+		_, err = router.Propose(ctx, 2, tenancy.SystemTenant, putOf(""))
+		require.ErrorIs(t, err, tenancy.ErrPermissionDenied)
+		require.Zero(t, host.weight, "what the platform does for a tenant is not in the tenant's line")
 	}
 }

@@ -197,7 +197,7 @@ func (p *Pipeline) submit(ctx context.Context, op *operation) {
 		}
 	}
 	call := &shards.Call{
-		Tenant: op.tenant, Command: op.encoded, Deadline: op.deadline,
+		Tenant: op.tenant, Weight: op.weight, Command: op.encoded, Deadline: op.deadline,
 		Done: func(r machine.Result) { p.answered(ctx, op, r) },
 	}
 	if err := p.kv.router.submit(op.node, op.route.Shard, call); err != nil {

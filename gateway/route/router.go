@@ -114,10 +114,14 @@ func (r *Router) Propose(ctx context.Context, shard shards.ShardID, tenant tenan
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
 	p := pacer{}
+	weight := weightOf(ctx, tenant)
 	var unknown error // of an attempt that may have been applied
 	for {
 		node := r.target(shard)
-		response, err := shards.Await(ctx, tenant, command, func(c *shards.Call) error { return r.submit(node, shard, c) })
+		response, err := shards.Await(ctx, tenant, command, func(c *shards.Call) error {
+			c.Weight = weight
+			return r.submit(node, shard, c)
+		})
 		if isUnknown(err) {
 			unknown = err
 		}
@@ -132,6 +136,15 @@ func (r *Router) Propose(ctx context.Context, shard shards.ShardID, tenant tenan
 			return nil, conclude(err, unknown)
 		}
 	}
+}
+
+// weightOf is the weight of the tenant if the caller is of it, 0 for not known.
+func weightOf(ctx context.Context, tenant tenancy.TenantID) int {
+	principal, ok := tenancy.FromContext(ctx)
+	if !ok || principal.Tenant != tenant {
+		return 0
+	}
+	return max(principal.Weight, 1)
 }
 
 // QueryBatch has queries answered, by this node's replica if it has one that is

@@ -1,7 +1,7 @@
 // Package fair holds the queue in which the writes of many tenants wait for
 // one shard: bounded, first in first out within a tenant, and fair between
-// tenants by deficit round robin (Shreedhar and Varghese, 1995). It is pure;
-// the caller locks.
+// tenants, by their weights, by deficit round robin (Shreedhar and Varghese, 1995).
+// It is pure; the caller locks.
 package fair
 
 import "errors"
@@ -11,6 +11,10 @@ var (
 	ErrTenantFull = errors.New("the tenant's queue is full")
 	ErrQueueFull  = errors.New("the queue is full")
 )
+
+// WeightMax is the greatest weight of a tenant; more counts as this. It bounds what
+// others wait for while a tenant has its turn.
+const WeightMax = 100
 
 // Config bounds a Queue. Zero fields take the defaults.
 type Config struct {
@@ -46,9 +50,9 @@ func (c Config) WithDefaults() Config {
 // A Queue holds items of type T by tenant K.
 //
 //	F1: a tenant has a line, and is in the ring, exactly while it has items.
-//	F2: a backlogged tenant gets at least Quantum of every round, whatever the
-//	    others queue; so its share differs from an equal one by at most the
-//	    cost of one item and one quantum.
+//	F2: a backlogged tenant gets at least its weight times Quantum of every round,
+//	    whatever the others queue; so what two of them took, each divided by its
+//	    weight, differs by at most the cost of one item and one quantum.
 type Queue[K comparable, T any] struct {
 	cfg   Config
 	lines map[K]*line[K, T]
@@ -69,6 +73,7 @@ type line[K comparable, T any] struct {
 	head       int
 	cost       int
 	deficit    int
+	weight     int
 	// served is whether the line got its quantum in the present turn.
 	served bool
 }
@@ -87,8 +92,9 @@ func New[K comparable, T any](cfg Config) *Queue[K, T] {
 func (q *Queue[K, T]) Len() int { return q.items }
 
 // Push adds an item at the end of its tenant's line, or refuses it with
-// ErrTenantFull or ErrQueueFull. Cost must be positive.
-func (q *Queue[K, T]) Push(key K, item T, cost int) error {
+// ErrTenantFull or ErrQueueFull. The line has the weight from then on; 0 is the one
+// that it has, and 1 for a new line. Cost must be positive.
+func (q *Queue[K, T]) Push(key K, weight int, item T, cost int) error {
 	if q.items >= q.cfg.ItemsMax || (q.items > 0 && q.cost+cost > q.cfg.CostMax) {
 		return ErrQueueFull
 	}
@@ -98,6 +104,9 @@ func (q *Queue[K, T]) Push(key K, item T, cost int) error {
 	}
 	if l == nil {
 		l = q.join(key)
+	}
+	if weight > 0 {
+		l.weight = min(weight, WeightMax)
 	}
 	l.entries = append(l.entries, entry[T]{item, cost})
 	l.cost += cost
@@ -113,7 +122,7 @@ func (q *Queue[K, T]) Take(dst []T, itemsMax, costMax int) []T {
 	for first := true; q.items > 0 && itemsMax > 0; {
 		l := q.next
 		if !l.served {
-			l.deficit += q.cfg.Quantum
+			l.deficit += l.weight * q.cfg.Quantum
 			l.served = true
 		}
 		for l.head < len(l.entries) && itemsMax > 0 {
@@ -163,7 +172,7 @@ func (q *Queue[K, T]) join(key K) *line[K, T] {
 		l = &line[K, T]{}
 	}
 	q.spare = nil
-	l.key = key
+	l.key, l.weight = key, 1
 	q.lines[key] = l
 	if q.next == nil {
 		l.prev, l.next = l, l

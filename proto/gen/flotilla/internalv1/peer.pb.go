@@ -248,7 +248,9 @@ type PeerOperation struct {
 	// The command is let in when the disk is nearly full.
 	FreesSpace bool `protobuf:"varint,6,opt,name=frees_space,json=freesSpace,proto3" json:"frees_space,omitempty"`
 	// The queries.
-	Queries       *PeerQueries `protobuf:"bytes,7,opt,name=queries,proto3" json:"queries,omitempty"`
+	Queries *PeerQueries `protobuf:"bytes,7,opt,name=queries,proto3" json:"queries,omitempty"`
+	// The tenant's share of a busy shard, as a multiple of others'; 0 is not said.
+	Weight        uint32 `protobuf:"varint,8,opt,name=weight,proto3" json:"weight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -330,6 +332,13 @@ func (x *PeerOperation) GetQueries() *PeerQueries {
 		return x.Queries
 	}
 	return nil
+}
+
+func (x *PeerOperation) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
 }
 
 // PeerQueries are queries that share a state of their shard.
@@ -2003,7 +2012,7 @@ const file_flotilla_internal_v1_peer_proto_rawDesc = "" +
 	"\x0fExchangeRequest\x12C\n" +
 	"\n" +
 	"operations\x18\x01 \x03(\v2#.flotilla.internal.v1.PeerOperationR\n" +
-	"operations\"\xe9\x01\n" +
+	"operations\"\x81\x02\n" +
 	"\rPeerOperation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x19\n" +
 	"\bshard_id\x18\x02 \x01(\x04R\ashardId\x12\x16\n" +
@@ -2013,7 +2022,8 @@ const file_flotilla_internal_v1_peer_proto_rawDesc = "" +
 	"\acommand\x18\x05 \x01(\fR\acommand\x12\x1f\n" +
 	"\vfrees_space\x18\x06 \x01(\bR\n" +
 	"freesSpace\x12;\n" +
-	"\aqueries\x18\a \x01(\v2!.flotilla.internal.v1.PeerQueriesR\aqueries\"\x96\x01\n" +
+	"\aqueries\x18\a \x01(\v2!.flotilla.internal.v1.PeerQueriesR\aqueries\x12\x16\n" +
+	"\x06weight\x18\b \x01(\rR\x06weight\"\x96\x01\n" +
 	"\vPeerQueries\x12\"\n" +
 	"\fserializable\x18\x01 \x01(\bR\fserializable\x12(\n" +
 	"\x10answer_bytes_max\x18\x02 \x01(\x04R\x0eanswerBytesMax\x129\n" +
