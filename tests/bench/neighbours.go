@@ -7,11 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 
 	adminv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/admin/v1"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
@@ -37,10 +33,8 @@ type neighboursResult struct {
 	Alone  quietResult `json:"alone"`
 	Beside quietResult `json:"beside"`
 	After  quietResult `json:"after"`
-	// What the loud ones did meanwhile.
-	FloodPerSecond   float64 `json:"flood_per_second"`
-	RefusedPerSecond float64 `json:"refused_per_second"`
-	RangesPerSecond  float64 `json:"ranges_per_second"`
+	// Loud is what the loud ones did meanwhile.
+	Loud loudResult `json:"loud"`
 }
 
 // quietResult is what the quiet tenant saw for a while.
@@ -79,26 +73,16 @@ func (b *bench) measureNeighbours(ctx context.Context) error {
 	if r.Alone, err = tenants.beQuiet(ctx, b.opts.neighbours); err != nil {
 		return err
 	}
-	loud, stop := context.WithCancel(ctx)
-	defer stop()
-	var making sync.WaitGroup
-	defer making.Wait()
-	defer stop()
-	if err := tenants.watch(loud, &making, s.etcdAddress); err != nil {
+	others, err := startLoud(ctx, loudConfig{APIURL: info.APIURL, EtcdAddress: s.etcdAddress, FloodKey: tenants.floodKey, RangesKey: tenants.rangesKey})
+	if err != nil {
 		return err
 	}
-	began := time.Now()
-	var flooded, refused, ranged atomic.Int64
-	tenants.flood(loud, &making, &flooded, &refused)
-	tenants.rangeAll(loud, &making, &ranged)
 	if r.Beside, err = tenants.beQuiet(ctx, b.opts.neighbours); err != nil {
+		return errors.Join(err, others.kill())
+	}
+	if r.Loud, err = others.end(); err != nil {
 		return err
 	}
-	took := time.Since(began).Seconds()
-	r.FloodPerSecond, r.RefusedPerSecond = float64(flooded.Load())/took, float64(refused.Load())/took
-	r.RangesPerSecond = float64(ranged.Load()) / took
-	stop()
-	making.Wait()
 	if r.After, err = tenants.beQuiet(ctx, b.opts.neighbours); err != nil {
 		return err
 	}
@@ -107,10 +91,11 @@ func (b *bench) measureNeighbours(ctx context.Context) error {
 	return nil
 }
 
-// neighbours are three tenants of one node, each with connections of its own.
+// neighbours are three tenants of one node. The loud ones are called from a process
+// of their own: see loud.go.
 type neighbours struct {
-	quiet, flooding, ranging *flotilla.Client
-	rangesKey                string
+	quiet, ranging      *flotilla.Client
+	floodKey, rangesKey string
 }
 
 func connectNeighbours(ctx context.Context, info devInfo, data string) (*neighbours, error) {
@@ -126,20 +111,22 @@ func connectNeighbours(ctx context.Context, info devInfo, data string) (*neighbo
 	if err != nil {
 		return nil, err
 	}
-	n := &neighbours{rangesKey: keys[2]}
-	for i, client := range []**flotilla.Client{&n.quiet, &n.flooding, &n.ranging} {
-		// One attempt each: what is refused is counted, and not tried again.
-		if *client, err = flotilla.New(flotilla.Config{URL: info.APIURL, APIKey: keys[i], AttemptsMax: 1}); err != nil {
-			return nil, err
-		}
+	n := &neighbours{floodKey: keys[1], rangesKey: keys[2]}
+	if n.quiet, err = connectOnce(info.APIURL, keys[0]); err != nil {
+		return nil, err
 	}
-	return n, nil
+	n.ranging, err = connectOnce(info.APIURL, keys[2])
+	return n, err
+}
+
+// connectOnce makes a client that tries nothing again: what is refused is counted.
+func connectOnce(url, key string) (*flotilla.Client, error) {
+	return flotilla.New(flotilla.Config{URL: url, APIKey: key, AttemptsMax: 1})
 }
 
 func (n *neighbours) close() {
-	for _, client := range []*flotilla.Client{n.quiet, n.flooding, n.ranging} {
-		_ = client.Close() // of no interest
-	}
+	_ = n.quiet.Close() // of no interest
+	_ = n.ranging.Close()
 }
 
 func (n *neighbours) preload(ctx context.Context) error {
@@ -189,78 +176,4 @@ func (n *neighbours) beQuiet(ctx context.Context, during time.Duration) (quietRe
 	calls.Wait()
 	took := time.Since(began).Seconds()
 	return quietResult{PerSecond: float64(len(times)) / took, Latency: quantilesOf(times), Failed: failed}, ctx.Err()
-}
-
-// flood sends ten times what the tenant may, at even times.
-func (n *neighbours) flood(ctx context.Context, making *sync.WaitGroup, flooded, refused *atomic.Int64) {
-	kv, value := n.flooding.Namespace("default").KV, make([]byte, 256)
-	const every = time.Second * floodCallers / (floodLimit * floodFactor)
-	for range floodCallers {
-		making.Go(func() {
-			ticker := time.NewTicker(every)
-			defer ticker.Stop()
-			for ctx.Err() == nil {
-				<-ticker.C
-				switch _, err := kv.Put(ctx, fmt.Sprintf("flood-%d", rand.IntN(1000)), value, nil); {
-				case err == nil:
-					flooded.Add(1)
-				case ctx.Err() == nil:
-					refused.Add(1)
-				}
-			}
-		})
-	}
-}
-
-// rangeAll reads all keys again and again.
-func (n *neighbours) rangeAll(ctx context.Context, making *sync.WaitGroup, ranged *atomic.Int64) {
-	kv := n.ranging.Namespace("default").KV
-	for range rangeCallers {
-		making.Go(func() {
-			for ctx.Err() == nil {
-				for _, err := range kv.Range(ctx, flotilla.Prefix("key-"), nil) {
-					if err != nil {
-						break
-					}
-				}
-				ranged.Add(1)
-			}
-		})
-	}
-}
-
-// watch opens the watches, and writes some of what they show.
-func (n *neighbours) watch(ctx context.Context, making *sync.WaitGroup, etcd string) error {
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints: []string{etcd}, Username: "ranges/default", Password: n.rangesKey, DialTimeout: time.Minute, Logger: zap.NewNop(),
-	})
-	if err != nil {
-		return err
-	}
-	side := &watchSide{client: client}
-	channels, err := side.watch(ctx, neighbourWatches, func(i int) (string, []clientv3.OpOption) { return rangedKey(i), nil })
-	if err != nil {
-		side.close()
-		return err
-	}
-	making.Go(func() {
-		defer side.close()
-		<-ctx.Done()
-	})
-	for _, channel := range channels {
-		making.Go(func() {
-			for range channel { //nolint:revive // they are only to be taken
-			}
-		})
-	}
-	kv, value := n.ranging.Namespace("default").KV, make([]byte, 256)
-	making.Go(func() {
-		ticker := time.NewTicker(10 * time.Millisecond)
-		defer ticker.Stop()
-		for ctx.Err() == nil {
-			<-ticker.C
-			_, _ = kv.Put(ctx, rangedKey(rand.IntN(neighbourWatches)), value, nil) // of no interest
-		}
-	})
-	return nil
 }

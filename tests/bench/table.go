@@ -124,8 +124,8 @@ func (r *report) printNeighbours(out io.Writer) {
 	fmt.Fprintln(out)
 	t.print(out)
 	fmt.Fprintf(out, "p99 beside the others is %.2f of alone; the flood let in %s/s of its %s/s, refused %s/s; %s maximal ranges a second, %d watches\n",
-		float64(n.Beside.Latency.P99)/float64(max(n.Alone.Latency.P99, n.After.Latency.P99)), thousands(n.FloodPerSecond), thousands(floodLimit),
-		thousands(n.RefusedPerSecond), thousands(n.RangesPerSecond), neighbourWatches)
+		float64(n.Beside.Latency.P99)/float64(max(n.Alone.Latency.P99, n.After.Latency.P99)), thousands(n.Loud.Flooded), thousands(floodLimit),
+		thousands(n.Loud.Refused), thousands(n.Loud.Ranges), neighbourWatches)
 }
 
 // table is rows of cells, the first of which is the heading.
