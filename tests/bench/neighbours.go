@@ -30,9 +30,9 @@ const (
 
 // neighboursResult is what a quiet tenant notices of two loud ones.
 type neighboursResult struct {
+	// Alone is before and after the others, together.
 	Alone  quietResult `json:"alone"`
 	Beside quietResult `json:"beside"`
-	After  quietResult `json:"after"`
 	// Loud is what the loud ones did meanwhile.
 	Loud loudResult `json:"loud"`
 }
@@ -70,22 +70,26 @@ func (b *bench) measureNeighbours(ctx context.Context) error {
 	if err := tenants.preload(ctx); err != nil {
 		return err
 	}
-	if r.Alone, err = tenants.beQuiet(ctx, b.opts.neighbours); err != nil {
+	before, err := tenants.beQuiet(ctx, b.opts.neighbours)
+	if err != nil {
 		return err
 	}
 	others, err := startLoud(ctx, loudConfig{APIURL: info.APIURL, EtcdAddress: s.etcdAddress, FloodKey: tenants.floodKey, RangesKey: tenants.rangesKey})
 	if err != nil {
 		return err
 	}
-	if r.Beside, err = tenants.beQuiet(ctx, b.opts.neighbours); err != nil {
+	beside, err := tenants.beQuiet(ctx, b.opts.neighbours)
+	if err != nil {
 		return errors.Join(err, others.kill())
 	}
 	if r.Loud, err = others.end(); err != nil {
 		return err
 	}
-	if r.After, err = tenants.beQuiet(ctx, b.opts.neighbours); err != nil {
+	after, err := tenants.beQuiet(ctx, b.opts.neighbours)
+	if err != nil {
 		return err
 	}
+	r.Alone, r.Beside = resultOfQuiet(before, after), resultOfQuiet(beside)
 	b.report.Neighbours = r
 	b.report.printNeighbours(b.out)
 	return nil
@@ -139,12 +143,29 @@ func (n *neighbours) preload(ctx context.Context) error {
 
 func rangedKey(i int) string { return fmt.Sprintf("key-%06d", i) }
 
+// quietCalls are the quiet tenant's calls of a while.
+type quietCalls struct {
+	took   []time.Duration
+	failed int
+	during time.Duration
+}
+
+func resultOfQuiet(list ...quietCalls) quietResult {
+	var all quietCalls
+	for _, calls := range list {
+		all.took = append(all.took, calls.took...)
+		all.failed += calls.failed
+		all.during += calls.during
+	}
+	return quietResult{PerSecond: float64(len(all.took)) / all.during.Seconds(), Latency: quantilesOf(all.took), Failed: all.failed}
+}
+
 // beQuiet makes the quiet tenant's load for a while: requests at their times, however
 // long the ones before take.
-func (n *neighbours) beQuiet(ctx context.Context, during time.Duration) (quietResult, error) {
+func (n *neighbours) beQuiet(ctx context.Context, during time.Duration) (quietCalls, error) {
 	kv, value := n.quiet.Namespace("default").KV, make([]byte, 256)
 	if _, err := kv.Put(ctx, "quiet-0", value, nil); err != nil { // which connects
-		return quietResult{}, err
+		return quietCalls{}, err
 	}
 	var mu sync.Mutex
 	var times []time.Duration
@@ -174,6 +195,5 @@ func (n *neighbours) beQuiet(ctx context.Context, during time.Duration) (quietRe
 		})
 	}
 	calls.Wait()
-	took := time.Since(began).Seconds()
-	return quietResult{PerSecond: float64(len(times)) / took, Latency: quantilesOf(times), Failed: failed}, ctx.Err()
+	return quietCalls{took: times, failed: failed, during: time.Since(began)}, ctx.Err()
 }

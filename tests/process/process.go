@@ -31,12 +31,14 @@ const (
 
 // Info is what dev.json says.
 type Info struct {
-	APIURL    string `json:"api_url"`
-	OpsURL    string `json:"ops_url"`
-	EtcdURL   string `json:"etcd_url"`
-	Tenant    string `json:"tenant"`
-	Namespace string `json:"namespace"`
-	APIKey    string `json:"api_key"`
+	APIURL string `json:"api_url"`
+	OpsURL string `json:"ops_url"`
+	// OperatorFile is where the credential of the first operator is.
+	OperatorFile string `json:"operator_file"`
+	EtcdURL      string `json:"etcd_url"`
+	Tenant       string `json:"tenant"`
+	Namespace    string `json:"namespace"`
+	APIKey       string `json:"api_key"`
 }
 
 // A Process is a node that a test runs. Its methods are for the test's own
