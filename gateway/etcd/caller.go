@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"unicode/utf8"
@@ -109,6 +110,9 @@ func (d *door) identify(ctx context.Context) (*tenancy.Principal, string, error)
 			return nil, "", rpctypes.ErrGRPCAuthFailed
 		}
 		principal, err := d.auth.Vouched(ctx, user)
+		if errors.Is(err, tenancy.ErrUnauthenticated) {
+			err = rpctypes.ErrGRPCAuthFailed // which of key and tenant is wrong is not told
+		}
 		return principal, user.Namespace, err
 	}
 	if d.anonymous != nil && isLoopback(p.Addr) {

@@ -341,7 +341,7 @@ func TestEtcdCertificates(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, rpctypes.ErrAuthFailed, rpctypes.Error(put(ca, "somebody")))
 	require.Equal(t, rpctypes.ErrAuthFailed, rpctypes.Error(put(ca, "nobody/default/"+id)))
-	require.Equal(t, rpctypes.ErrInvalidAuthToken, rpctypes.Error(put(ca, strings.Repeat("a", len(id)))))
+	require.Equal(t, rpctypes.ErrAuthFailed, rpctypes.Error(put(ca, strings.Repeat("a", len(id)))))
 	require.Equal(t, codes.Unavailable, status.Code(put(newAuthority(t), id)), "another authority's")
 	require.NoError(t, put(nil, "nobody"), "dev lets callers on this machine in")
 }
