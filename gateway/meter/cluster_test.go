@@ -79,6 +79,13 @@ func (c *cluster) Records() *internalv1.Directory {
 	return c.records
 }
 
+// messages is how many asks there were.
+func (c *cluster) messages() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asks
+}
+
 func (c *cluster) kill(name string, dead bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -33,6 +33,10 @@ type Config struct {
 	// is the home of all tenants.
 	Remote    Remote
 	Directory Directory
+	// Ledger keeps what was counted; nil keeps nothing.
+	Ledger Ledger
+	// BootID names this process in the ledger; no two have the same.
+	BootID string
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 	// Log tells of homes that cannot be reached.
@@ -67,6 +71,7 @@ type Meter struct {
 	cfg     Config
 	metrics *metrics
 	nodes   nodes
+	ledger  *ledger
 
 	tenants  sync.Map // tenancy.TenantID → *Tenant
 	tenantsN atomic.Int64
@@ -93,6 +98,7 @@ func New(cfg Config, reg prometheus.Registerer) *Meter {
 		cfg: cfg.withDefaults(), active: make(map[*Tenant]struct{}), peers: make(map[string]*peer), wake: make(chan struct{}, 1),
 	}
 	m.nodes.init(m.cfg)
+	m.ledger = newLedger(m.cfg)
 	// Totals of a process begin at 0, so its leases must not be those of the one
 	// before it.
 	m.leases.Store(uint64(m.cfg.Now().UnixNano()))
@@ -151,6 +157,40 @@ func (m *Meter) Run(ctx context.Context) error {
 			ticking = false
 		}
 	}
+}
+
+// Count writes down what tenants use until ctx ends, and then what is left.
+func (m *Meter) Count(ctx context.Context) error {
+	timer := time.NewTimer(m.ledger.next())
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			// Nobody is served any more, and nothing is to be lost.
+			if err := m.ledger.flushAll(context.WithoutCancel(ctx)); err != nil {
+				m.cfg.Log.Error("usage of the last seconds is lost", "err", err)
+			}
+			return nil
+		case <-timer.C:
+		}
+		if err := m.ledger.flush(ctx); err != nil && ctx.Err() == nil {
+			m.cfg.Log.Warn("usage is not written, and will be", "err", err)
+		}
+		timer.Reset(m.ledger.next())
+	}
+}
+
+// Flush writes down what a tenant has used at this gateway until now, or a second
+// ago.
+func (m *Meter) Flush(ctx context.Context, id tenancy.TenantID) error {
+	if m == nil {
+		return nil
+	}
+	t, ok := m.tenants.Load(id)
+	if !ok {
+		return nil
+	}
+	return m.ledger.flushTenant(ctx, t.(*Tenant)) //nolint:forcetypeassert,errcheck // the map has no others
 }
 
 // sweep drops the tenants and homes that nobody has used for a while.

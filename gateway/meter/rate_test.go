@@ -43,7 +43,8 @@ func spread(a, b, c float64) demand {
 }
 
 // TestRateHolds sends more than the rate over three gateways in many ways, over
-// networks of all kinds: what is let in is the rate, give or take 5 %.
+// networks of all kinds: what is let in is the rate, give or take 5 %. Where one message
+// in ten is lost, each of which is missed for a quarter of a second, it may be less.
 func TestRateHolds(t *testing.T) {
 	t.Parallel()
 	traffic := map[string]demand{
@@ -65,7 +66,10 @@ func TestRateHolds(t *testing.T) {
 	networks := map[string]struct {
 		latency time.Duration
 		loss    int
-	}{"fast": {time.Millisecond, 0}, "slow": {40 * time.Millisecond, 0}, "lossy": {10 * time.Millisecond, 10}}
+		least   float64
+	}{
+		"fast": {time.Millisecond, 0, 0.95}, "slow": {40 * time.Millisecond, 0, 0.95}, "lossy": {10 * time.Millisecond, 10, 0.85},
+	}
 	for how, demand := range traffic {
 		for kind, network := range networks {
 			t.Run(how+", over a "+kind+" network", func(t *testing.T) {
@@ -77,8 +81,9 @@ func TestRateHolds(t *testing.T) {
 					c.run(p, 3*time.Second, demand) // the burst is gone then
 					const seconds = 24
 					admitted := c.run(p, seconds*time.Second, demand)
-					t.Logf("%v = %d, in %d messages", admitted, sum(admitted), c.asks)
-					require.InEpsilon(t, seconds*rate, sum(admitted), 0.05)
+					t.Logf("%v = %d, in %d messages", admitted, sum(admitted), c.messages())
+					require.Less(t, float64(sum(admitted)), seconds*rate*1.05)
+					require.Greater(t, float64(sum(admitted)), seconds*rate*network.least)
 				})
 			})
 		}
@@ -269,9 +274,9 @@ func TestTenantsRest(t *testing.T) {
 		require.Equal(t, 500, homes+own)
 		require.Greater(t, own, 100, "homes are spread")
 
-		before := c.asks
+		before := c.messages()
 		<-time.After(3 * time.Minute)
-		require.Equal(t, before, c.asks)
+		require.Equal(t, before, c.messages())
 		for _, m := range c.meters {
 			tenants, homes, _ := meter.Sizes(m)
 			require.Zero(t, tenants)

@@ -25,6 +25,7 @@ type Tenant struct {
 	requests, bytes lane
 	// connections are those that are open.
 	connections atomic.Int64
+	used        counters
 
 	// mu guards the changes of direct and leased, and what follows.
 	mu sync.Mutex
@@ -68,11 +69,15 @@ func (t *Tenant) Admit(requests, bytes int) error {
 			return err
 		}
 	}
+	t.countRequest(requests, bytes)
 	return nil
 }
 
-// brought counts bytes of requests that were let in already.
-func (t *Tenant) brought(bytes int) { t.owe(bytes) }
+// brought counts bytes of a request that was let in already.
+func (t *Tenant) brought(bytes int) {
+	t.owe(bytes)
+	t.countRequest(0, bytes)
+}
 
 // Answered counts the cost of what was let in, after the fact: if the tenant has
 // fewer bytes it owes them.
@@ -81,6 +86,7 @@ func (t *Tenant) Answered(cost Cost) {
 		return
 	}
 	t.owe(cost.Bytes)
+	t.countCost(cost)
 }
 
 // owe spends bytes, also if there are none.
@@ -218,5 +224,6 @@ func (t *Tenant) lend(l *lane, rate quota.Rate) bool {
 func (t *Tenant) droppable(sweeps uint32) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return sweeps-t.swept.Load() >= idleSweeps && t.connections.Load() == 0 && t.requests.isSettled() && t.bytes.isSettled()
+	return sweeps-t.swept.Load() >= idleSweeps && t.connections.Load() == 0 &&
+		!t.used.dirty.Load() && t.used.watches.count() == 0 && t.requests.isSettled() && t.bytes.isSettled()
 }

@@ -78,6 +78,7 @@ func (w *Watches) CreateOne(ctx context.Context, req *flotillav1.WatchCreate) er
 	if err != nil {
 		return err
 	}
+	defer w.counted.watches(w.Len)
 	return w.create(ctx, route.Shard, watch.Owner{
 		Tenant: principal.Tenant, WatchesMax: principal.Limits.WatchesMax, StreamsMax: principal.Limits.WatchStreamsMax,
 		Namespace: route.Namespace,
@@ -132,7 +133,10 @@ func (w *Watches) Progress(id int64) {
 func (w *Watches) End(err error) { w.stream.End(err) }
 
 // Close frees the watches. Nobody may call Next any more.
-func (w *Watches) Close() { w.close() }
+func (w *Watches) Close() {
+	w.close()
+	w.counted.watches(func() int { return 0 })
+}
 
 // Next waits for answers and appends them to dst. It is for one goroutine. Its
 // error is that of End, or of a credential that holds no more, once the watches
@@ -142,6 +146,7 @@ func (w *Watches) Next(ctx context.Context, dst []watch.Answer) ([]watch.Answer,
 	answers, err := w.next(ctx, dst)
 	if len(answers) > had {
 		w.counted.tell(answers[had:])
+		w.counted.watches(w.Len)
 	}
 	return answers, err
 }

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/flotillakv/flotilla/gateway/meter"
@@ -10,6 +11,9 @@ import (
 // counted is what counts the watches of a stream; they are of one tenant.
 type counted struct {
 	operation atomic.Pointer[meter.Operation]
+
+	mu   sync.Mutex
+	open int // watches, as they are counted
 }
 
 // begin counts for the tenant of the request that creates a watch.
@@ -34,6 +38,19 @@ func (c *counted) tell(answers []watch.Answer) {
 	if cost != (meter.Cost{}) {
 		operation.Answered(cost)
 	}
+}
+
+// watches counts how many watches are open by now.
+func (c *counted) watches(now func() int) {
+	operation := c.operation.Load()
+	if operation == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	open := now()
+	operation.Tenant().Watches(open - c.open)
+	c.open = open
 }
 
 // eventBytes are the bytes of an event's keys and values.
