@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	adminv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/admin/v1"
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/admin/v1/adminv1connect"
@@ -24,6 +25,8 @@ const adminBytesMax = 4 << 20
 // AdminConfig is what AdminService is served with.
 type AdminConfig struct {
 	Catalog *catalog.Catalog
+	// KV reaches the shards, and what was counted.
+	KV *route.KV
 	// Guard slows those down who try credentials.
 	Guard   *intercept.Guard
 	Metrics *intercept.Metrics
@@ -35,7 +38,7 @@ type AdminConfig struct {
 // which it does.
 func AdminHandler(cfg AdminConfig) (path string, handler http.Handler) {
 	return adminv1connect.NewAdminServiceHandler(
-		&adminHandler{administration: administration{catalog: cfg.Catalog, now: cfg.Now}},
+		&adminHandler{administration: administration{catalog: cfg.Catalog, kv: cfg.KV, now: cfg.Now}},
 		connect.WithHandlerOptions(intercept.OperatorChain(intercept.OperatorConfig{
 			Operators: cfg.Catalog, Role: roleOf, Guard: cfg.Guard, Metrics: cfg.Metrics, Log: cfg.Log, Now: cfg.Now,
 		}), connect.WithReadMaxBytes(adminBytesMax), strictJSON()),

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/flotillakv/flotilla/gateway/route"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards/mvcc"
@@ -26,6 +27,7 @@ const (
 // TenantService and by operators through AdminService.
 type administration struct {
 	catalog *catalog.Catalog
+	kv      *route.KV
 	now     func() time.Time
 }
 

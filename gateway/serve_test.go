@@ -47,7 +47,7 @@ func serve(t *testing.T, cfg gateway.Config) *served {
 	host := shardstest.Start(t, s.metrics, 2)
 	log := slog.New(slog.DiscardHandler)
 	s.catalog = catalogtest.New(t, catalogtest.NewHost(host), 2)
-	s.meter = meter.New(meter.Config{NodeID: catalogtest.NodeID}, s.metrics)
+	s.meter = meter.New(meter.Config{NodeID: catalogtest.NodeID, Ledger: s.catalog, BootID: catalogtest.BootID}, s.metrics)
 	require.NoError(t, s.catalog.CreateTenant(t.Context(), "tenant"))
 	_, err := s.catalog.CreateNamespaces(t.Context(), "tenant", []string{"default"}, tenancy.Limits{}.WithDefaults())
 	require.NoError(t, err)

@@ -57,8 +57,14 @@ func (s *Server) answer(ctx context.Context, req any, method string, handler grp
 // tellCost tells the cost of a call with its answer.
 func tellCost(ctx context.Context, call *meter.Call) error {
 	read, write := call.Units()
-	return grpc.SetHeader(ctx, metadata.Pairs(meter.ReadUnitsHeader, read, meter.WriteUnitsHeader, write))
+	return grpc.SetHeader(ctx, metadata.MD{readUnitsKey: {read}, writeUnitsKey: {write}})
 }
+
+// The keys of the cost, in lower case as metadata has them.
+const (
+	readUnitsKey  = "flotilla-read-units"
+	writeUnitsKey = "flotilla-write-units"
+)
 
 // stream is all that runs around a stream.
 func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {

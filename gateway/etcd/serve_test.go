@@ -50,7 +50,7 @@ func serve(t *testing.T, cfg etcd.Config) *served {
 	metrics, log := prometheus.NewRegistry(), slog.New(slog.DiscardHandler)
 	s := &served{t: t, host: shardstest.Start(t, metrics, 2), metrics: metrics}
 	s.catalog = catalogtest.New(t, catalogtest.NewHost(s.host), 2)
-	s.meter = meter.New(meter.Config{NodeID: catalogtest.NodeID}, metrics)
+	s.meter = meter.New(meter.Config{NodeID: catalogtest.NodeID, Ledger: s.catalog, BootID: catalogtest.BootID}, metrics)
 	s.address = s.serve(cfg, log)
 	return s
 }

@@ -46,7 +46,7 @@ func (n *Node) startAdmin(ctx context.Context) (func() error, error) {
 		})
 	}
 	_, handler := gateway.AdminHandler(gateway.AdminConfig{
-		Catalog: n.catalog, Guard: n.guard, Metrics: n.requests, Now: fault.Now, Log: n.cfg.Log,
+		Catalog: n.catalog, KV: n.kv, Guard: n.guard, Metrics: n.requests, Now: fault.Now, Log: n.cfg.Log,
 	})
 	n.admin.Store(&handler)
 	return func() error {

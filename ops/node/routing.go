@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/gateway/meter"
@@ -40,6 +41,7 @@ func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 	if n.catalog, err = catalog.New(n.router, n.directory, catalog.Config{}, fault.Now, n.cfg.Log); err != nil {
 		return nil, err
 	}
+	metering.Ledger, metering.BootID = n.catalog, n.bootID
 	n.meter = meter.New(metering, n.metrics)
 	n.kv = route.NewMeteredKV(n.router, n.catalog, n.meter)
 	n.guard, n.requests = intercept.NewGuard(fault.Now, n.metrics), intercept.NewMetrics(n.metrics)
@@ -51,9 +53,11 @@ func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 	return stop, nil
 }
 
-// startMeter has the rates of tenants shared with other nodes.
+// startMeter has the rates of tenants shared with other nodes, and their usage
+// written down.
 func (n *Node) startMeter(ctx context.Context) (func() error, error) {
-	return n.background(ctx, n.meter.Run), nil
+	stopRun, stopCount := n.background(ctx, n.meter.Run), n.background(ctx, n.meter.Count)
+	return func() error { return errors.Join(stopCount(), stopRun()) }, nil
 }
 
 // record is what the node says of itself.

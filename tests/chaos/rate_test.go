@@ -26,13 +26,17 @@ func bearer(key string) connect.Interceptor {
 	})
 }
 
-// nodeClients are a client of each node, which does not try again by itself.
-func nodeClients(c *process.Cluster) (clients []flotillav1connect.KVServiceClient) {
+// http2Client is a client with a connection of its own.
+func http2Client() *http.Client {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
+	return &http.Client{Transport: &http.Transport{Protocols: protocols}}
+}
+
+// nodeClients are a client of each node, which does not try again by itself.
+func nodeClients(c *process.Cluster) (clients []flotillav1connect.KVServiceClient) {
 	for i := range c.Nodes {
-		client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
-		clients = append(clients, flotillav1connect.NewKVServiceClient(client, c.APIURLs(i)[0], connect.WithInterceptors(bearer(c.Info.APIKey))))
+		clients = append(clients, flotillav1connect.NewKVServiceClient(http2Client(), c.APIURLs(i)[0], connect.WithInterceptors(bearer(c.Info.APIKey))))
 	}
 	return clients
 }
