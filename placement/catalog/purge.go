@@ -107,8 +107,12 @@ func (c *Catalog) Purges(ctx context.Context, limit uint64) ([]Purge, error) {
 }
 
 // DropSlice removes a slice of what a deleted namespace held, of at most rowsMax
-// rows. It tells whether there is more.
+// rows. It tells whether there is more. What the namespace has stored is its tenant's
+// usage by then.
 func (c *Catalog) DropSlice(ctx context.Context, p Purge, rowsMax uint32) (more bool, err error) {
+	if err := c.keepStoredUsage(ctx, p); err != nil {
+		return false, err
+	}
 	response, err := c.host.Propose(ctx, p.Shard, tenancy.SystemTenant, &internalv1.Command{
 		NamespaceId: uint64(p.Namespace), Epoch: p.Epoch,
 		Operation: &internalv1.Command_DropNamespaceSlice{DropNamespaceSlice: &internalv1.DropNamespaceSlice{RowsMax: rowsMax}},
