@@ -3,6 +3,7 @@ package placement
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/flotillakv/flotilla/placement/catalog"
@@ -22,8 +23,11 @@ const (
 	slicesAtOnce = 50
 	// reaperTimeout bounds one slice.
 	reaperTimeout = 10 * time.Second
-	// purgesAtOnce is how many namespaces are looked at in one turn.
+	// purgesAtOnce is how many namespaces are worked on in one turn, and tenants.
 	purgesAtOnce = 16
+	// purgesSeen is among how many these are chosen, by chance: so some that cannot be
+	// removed now, because their shard has no quorum, do not keep the others.
+	purgesSeen = 1000
 )
 
 // Deletions are the records of what is deleted, and the ways to remove it; they are
@@ -70,26 +74,26 @@ func (r *Reaper) Run(ctx context.Context) error {
 
 // turn removes some slices. It tells whether there may be more.
 func (r *Reaper) turn(ctx context.Context) (busy bool) {
-	due, err := bounded(ctx, func(ctx context.Context) ([]tenancy.TenantID, error) { return r.deletions.DueTenants(ctx, 1) })
-	for _, tenant := range due {
-		var done bool
-		done, err = bounded(ctx, func(ctx context.Context) (bool, error) { return r.deletions.EraseTenant(ctx, tenant) })
+	due, failed := bounded(ctx, func(ctx context.Context) ([]tenancy.TenantID, error) { return r.deletions.DueTenants(ctx, purgesSeen) })
+	for _, tenant := range someOf(due) {
+		done, err := bounded(ctx, func(ctx context.Context) (bool, error) { return r.deletions.EraseTenant(ctx, tenant) })
 		if err != nil {
-			break
+			failed = err
+			continue
 		}
 		if busy = true; done {
 			r.log.Info("tenant removed", "tenant", string(tenant))
 		}
 	}
-	if err != nil {
-		r.log.Debug("deleted tenants cannot be removed now", "err", err)
+	if failed != nil {
+		r.log.Debug("deleted tenants cannot be removed now", "err", failed)
 	}
-	purges, err := bounded(ctx, func(ctx context.Context) ([]catalog.Purge, error) { return r.deletions.Purges(ctx, purgesAtOnce) })
+	purges, err := bounded(ctx, func(ctx context.Context) ([]catalog.Purge, error) { return r.deletions.Purges(ctx, purgesSeen) })
 	if err != nil {
 		r.log.Debug("deleted namespaces cannot be listed now", "err", err)
 		return false
 	}
-	for _, p := range purges {
+	for _, p := range someOf(purges) {
 		if err := r.purge(ctx, p); err != nil {
 			r.log.Debug("data of a deleted namespace cannot be removed now", "namespace_id", p.Namespace, "shard_id", p.Shard, "err", err)
 			continue
@@ -97,6 +101,12 @@ func (r *Reaper) turn(ctx context.Context) (busy bool) {
 		busy = true
 	}
 	return busy
+}
+
+// someOf is up to purgesAtOnce of a list, by chance.
+func someOf[T any](list []T) []T {
+	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list[:min(len(list), purgesAtOnce)]
 }
 
 // purge removes some slices of a namespace.

@@ -1,10 +1,13 @@
 package meter
 
 import (
+	"errors"
+
 	"google.golang.org/protobuf/proto"
 
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/tenancy"
 )
 
 const (
@@ -41,11 +44,12 @@ func write(bytes int) Cost { return Cost{WriteUnits: units(bytes, writeUnitBytes
 func units(bytes, part int) uint64 { return uint64(max((bytes+part-1)/part, 1)) }
 
 // CostOf is what an operation has cost that was answered with response, or err. One
-// that the state refuses costs a unit, and one that failed nothing.
+// that the state refuses costs a unit; one that failed, or was refused for a limit,
+// nothing.
 func CostOf(request, response proto.Message, err error) Cost {
 	if err != nil {
-		switch {
-		case !mvcc.IsRefusal(err):
+		switch _, limited := errors.AsType[*tenancy.QuotaError](err); {
+		case limited, !mvcc.IsRefusal(err):
 			return Cost{}
 		case isRead(request):
 			return read(0)

@@ -10,6 +10,7 @@ import (
 	"github.com/flotillakv/flotilla/gateway/meter"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards/mvcc"
+	"github.com/flotillakv/flotilla/tenancy"
 )
 
 func TestCostOf(t *testing.T) {
@@ -71,6 +72,7 @@ func TestCostOf(t *testing.T) {
 			want:     meter.Cost{ReadUnits: 2},
 		},
 		"transaction of nothing": {request: &txn{}, response: &flotillav1.TxnResponse{Succeeded: true}, want: meter.Cost{ReadUnits: 1}},
+		"refused for a limit":    {request: &put{}, err: &tenancy.QuotaError{Limit: "keys_max"}},
 		"refused write":          {request: &put{}, err: mvcc.ErrKeyExists, want: meter.Cost{WriteUnits: 1}},
 		"refused read":           {request: &get{}, err: &mvcc.CompactedError{}, want: meter.Cost{ReadUnits: 1}},
 		"refused transaction":    {request: reading, err: &mvcc.CompactedError{}, want: meter.Cost{ReadUnits: 1}},
