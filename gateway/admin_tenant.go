@@ -11,6 +11,7 @@ import (
 	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	adminv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/admin/v1"
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -58,6 +59,9 @@ func newTenant(asked *adminv1.NewTenant) (one catalog.NewTenant, secret string, 
 	if asked.GetWeight() > catalog.WeightMax {
 		return one, "", badWeight()
 	}
+	if err := checkLimits(asked.GetLimits()); err != nil {
+		return one, "", err
+	}
 	one = catalog.NewTenant{
 		ID: tenancy.TenantID(asked.GetName()), Description: asked.GetDescription(), Plan: asked.GetPlan(),
 		Own: asked.GetLimits(), Weight: asked.GetWeight(),
@@ -70,6 +74,25 @@ func newTenant(asked *adminv1.NewTenant) (one catalog.NewTenant, secret string, 
 	}
 	one.Key, secret, err = newAPIKey(one.ID)
 	return one, secret, err
+}
+
+// checkLimits refuses limits beyond what the platform takes from anybody: they would
+// be told, and not hold.
+func checkLimits(own *flotillav1.Limits) error {
+	for _, l := range []struct {
+		name        string
+		value, most uint64
+	}{
+		{"key_bytes_max", own.GetKeyBytesMax(), uint64(mvcc.HardLimits.KeyBytesMax)},
+		{"value_bytes_max", own.GetValueBytesMax(), uint64(mvcc.HardLimits.ValueBytesMax)},
+		{"request_bytes_max", own.GetRequestBytesMax(), tenancy.RequestBytesRead},
+		{"txn_operations_max", own.GetTxnOperationsMax(), uint64(mvcc.HardLimits.TxnOperationsMax)},
+	} {
+		if l.value > l.most {
+			return &mvcc.InvalidError{Field: "limits." + l.name, Message: fmt.Sprintf("takes up to %d", l.most)}
+		}
+	}
+	return nil
 }
 
 func badWeight() error {
@@ -130,6 +153,9 @@ func answerTenant(name string, do func(tenancy.TenantID) (*catalog.Tenant, error
 func (h *adminHandler) SetTenantLimits(ctx context.Context, req *adminv1.SetTenantLimitsRequest) (*adminv1.SetTenantLimitsResponse, error) {
 	if req.Weight != nil && (req.GetWeight() < 1 || req.GetWeight() > catalog.WeightMax) {
 		return nil, badWeight()
+	}
+	if err := checkLimits(req.GetLimits()); err != nil {
+		return nil, err
 	}
 	tenant, err := answerTenant(req.GetTenant(), func(id tenancy.TenantID) (*catalog.Tenant, error) {
 		return h.catalog.SetTenantLimits(ctx, id, catalog.TenantLimits{Plan: req.Plan, Own: req.GetLimits(), Weight: req.Weight})

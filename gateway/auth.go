@@ -2,17 +2,13 @@ package gateway
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
-	"errors"
-	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards/mvcc"
@@ -27,6 +23,7 @@ const signingKeyKept = time.Minute
 // authHandler serves flotilla.v1.AuthService.
 type authHandler struct {
 	catalog   *catalog.Catalog
+	meter     *meter.Meter
 	clusterID string
 	now       func() time.Time
 
@@ -43,6 +40,9 @@ func (h *authHandler) ExchangeToken(ctx context.Context, req *flotillav1.Exchang
 	}
 	if principal.FromToken || principal.KeyID == "" {
 		return nil, tenancy.ErrPermissionDenied
+	}
+	if _, err := h.meter.Admit(ctx, principal, 1, 0); err != nil {
+		return nil, err
 	}
 	ttl := auth.TokenTTLMax
 	if req.GetTtl() != nil && req.GetTtl().AsDuration() != 0 {
@@ -94,75 +94,4 @@ func (h *authHandler) signingKey(ctx context.Context) (*catalog.TokenKey, error)
 	defer h.mu.Unlock()
 	h.key, h.keyHad = key, now
 	return key, nil
-}
-
-// jwksPath is where the public keys of tokens are told.
-const jwksPath = "/.well-known/jwks.json"
-
-// jwks is the keys by which anybody can verify the tokens that the cluster gives out.
-type jwks struct {
-	catalog *catalog.Catalog
-	now     func() time.Time
-	log     *slog.Logger
-
-	mu   sync.Mutex
-	text []byte
-	made time.Time
-}
-
-// ServeHTTP implements http.Handler. Anybody may ask, so the answer is kept.
-func (j *jwks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		http.Error(w, "takes GET", http.StatusMethodNotAllowed)
-		return
-	}
-	text, err := j.current(r.Context())
-	if err != nil {
-		if !errors.Is(err, context.Canceled) {
-			j.log.Warn("the keys of tokens cannot be told", "err", err)
-		}
-		http.Error(w, "the keys cannot be read now: try again", http.StatusServiceUnavailable)
-		return
-	}
-	w.Header().Set("Content-Type", "application/jwk-set+json")
-	w.Header().Set("Cache-Control", "public, max-age=60")
-	_, _ = w.Write(text)
-}
-
-func (j *jwks) current(ctx context.Context) ([]byte, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.text != nil && j.now().Sub(j.made) < signingKeyKept {
-		return j.text, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if _, err := j.catalog.SigningKey(ctx); err != nil { // so that the next one to sign is in it
-		return nil, err
-	}
-	list, err := j.catalog.TokenKeys(ctx)
-	if err != nil {
-		return nil, err
-	}
-	type key struct {
-		Type      string `json:"kty"`
-		Curve     string `json:"crv"`
-		X         string `json:"x"`
-		ID        string `json:"kid"`
-		Use       string `json:"use"`
-		Algorithm string `json:"alg"`
-	}
-	set := struct {
-		Keys []key `json:"keys"`
-	}{Keys: []key{}}
-	for _, k := range list {
-		set.Keys = append(set.Keys, key{
-			Type: "OKP", Curve: "Ed25519", X: base64.RawURLEncoding.EncodeToString(k.Public()), ID: k.ID, Use: "sig", Algorithm: "EdDSA",
-		})
-	}
-	text, err := json.Marshal(set)
-	if err == nil {
-		j.text, j.made = text, j.now()
-	}
-	return text, err
 }

@@ -132,14 +132,14 @@ func (l Limits) Override(own *flotillav1.Limits) Limits {
 	return l
 }
 
-// requestBytesRead is the largest request that any port reads, in bytes.
-const requestBytesRead = 4 << 20
+// RequestBytesRead is the largest request that any port reads, in bytes.
+const RequestBytesRead = 4 << 20
 
 // CheckRequest refuses a request that is larger than the tenant's with a
 // *TooLargeError. The size is asked for only if the tenant's limit is below what is
 // read at all.
 func (l Limits) CheckRequest(size func() int) error {
-	if l.RequestBytesMax >= requestBytesRead {
+	if l.RequestBytesMax >= RequestBytesRead {
 		return nil
 	}
 	return checkSize("request_bytes_max", size(), l.RequestBytesMax)

@@ -9,8 +9,14 @@ import (
 // PermissionsMax is how many permissions a credential may have.
 const PermissionsMax = 64
 
-// prefixBytesMax is the longest prefix of a permission, in bytes.
-const prefixBytesMax = 4 << 10
+const (
+	// prefixBytesMax is the longest prefix of a permission, in bytes: that of a key.
+	prefixBytesMax = 4 << 10
+	// prefixesBytesMax is how long all prefixes of a credential are together, in
+	// bytes. The platform keeps them in its own key space and its memory, and a token
+	// must have room for them.
+	prefixesBytesMax = 8 << 10
+)
 
 // InvalidPermissionError says what is wrong with the permissions of a request.
 type InvalidPermissionError struct {
@@ -34,6 +40,7 @@ func ParsePermissions(list []*flotillav1.Permission) (Permissions, error) {
 		return nil, invalidPermission("a credential takes up to %d", PermissionsMax)
 	}
 	permissions := make(Permissions, len(list))
+	prefixes := 0
 	for i, p := range list {
 		if p.GetNamespace() != "" {
 			if err := ValidateName("namespace", p.GetNamespace()); err != nil {
@@ -42,6 +49,9 @@ func ParsePermissions(list []*flotillav1.Permission) (Permissions, error) {
 		}
 		if len(p.GetPrefix()) > prefixBytesMax {
 			return nil, invalidPermission("a prefix takes up to %d bytes", prefixBytesMax)
+		}
+		if prefixes += len(p.GetPrefix()); prefixes > prefixesBytesMax {
+			return nil, invalidPermission("the prefixes of a credential take up to %d bytes together", prefixesBytesMax)
 		}
 		permissions[i] = Permission{Namespace: p.GetNamespace(), Prefix: p.GetPrefix()}
 		for _, action := range p.GetActions() {

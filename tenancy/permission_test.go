@@ -140,6 +140,13 @@ func TestPermissionsOfTheAPI(t *testing.T) {
 	}
 	_, err = tenancy.ParsePermissions(make([]*flotillav1.Permission, tenancy.PermissionsMax+1))
 	require.Error(t, err)
+
+	long := &flotillav1.Permission{Actions: []flotillav1.Action{flotillav1.Action_ACTION_READ}, Prefix: make([]byte, 4096)}
+	_, err = tenancy.ParsePermissions([]*flotillav1.Permission{long, long})
+	require.NoError(t, err)
+	long.Prefix = long.Prefix[:2731]
+	_, err = tenancy.ParsePermissions([]*flotillav1.Permission{long, long, long})
+	require.EqualError(t, err, "the permissions are not valid: the prefixes of a credential take up to 8192 bytes together")
 }
 
 func TestPermissionsWithin(t *testing.T) {

@@ -76,8 +76,8 @@ func (g *Guard) admit(address, id string) error {
 		pace pace
 	}{{suspect{place, id}, paceOfCredential}, {suspect{place: place}, paceOfPlace}} {
 		until, ok := g.until.Peek(of.who)
-		if !ok {
-			continue
+		if !ok || of.who.id == "" && of.pace == paceOfCredential {
+			continue // nothing has failed, or the credential has no id: its place alone counts
 		}
 		if over := until.Sub(now) - time.Duration(of.pace.burst-1)*of.pace.every; over > 0 {
 			g.failed.WithLabelValues("refused").Inc()
@@ -130,7 +130,7 @@ func placeOf(address string) (netip.Prefix, bool) {
 }
 
 // guarded looks up who a credential stands for, unless it has failed too often from
-// this address. The id is the public part of the credential, "" if it has none.
+// this address. The id is the public part of the credential, or its hash; "" if it has neither.
 func guarded[T any](g *Guard, address, id string, look func() (T, error)) (T, error) {
 	if err := g.admit(address, id); err != nil {
 		var none T

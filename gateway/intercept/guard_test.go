@@ -1,6 +1,7 @@
 package intercept
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -61,4 +62,34 @@ func TestGuard(t *testing.T) {
 	require.ErrorIs(t, try("a pipe", "key", wrong), wrong, "an address that is none is only counted")
 	require.InDelta(t, before+1, count("wrong"), 0)
 	require.InDelta(t, 2, count("refused"), 0)
+}
+
+// A client that goes on with a token that has ended keeps itself out, and nobody else
+// at its address.
+func TestGuardKnowsTokensApart(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	guard := NewGuard(func() time.Time { return now }, prometheus.NewRegistry())
+	a := NewAuthenticator(AuthConfig{Guard: guard, Now: func() time.Time { return now }, ClusterID: "cluster"})
+	login := func(token string) error {
+		_, err := a.Credential(t.Context(), token, "192.0.2.1:4000")
+		return err
+	}
+	var refused *tenancy.QuotaError
+	for range 1000 {
+		if errors.As(login("eyOld"), &refused) {
+			break
+		}
+	}
+	require.NotNil(t, refused)
+	require.Equal(t, uint64(60), refused.Value)
+	require.ErrorIs(t, login("eyOther"), tenancy.ErrUnauthenticated, "it is looked at")
+
+	for i := range 1000 {
+		if errors.As(login(fmt.Sprint("eyNew", i)), &refused) {
+			require.Equal(t, 400-21, i, "all of the address together")
+			break
+		}
+	}
+	require.Equal(t, uint64(1200), refused.Value)
 }

@@ -19,6 +19,9 @@ import (
 // to verify one takes longer than all the rest of a request's way in.
 const tokensKept = 16_384
 
+// tokenHash is the SHA-256 of a token, by which it is known without being kept.
+type tokenHash = [sha256.Size]byte
+
 // TokenIssuer is the issuer of the tokens that a cluster gives out.
 func TokenIssuer(clusterID string) string { return "flotilla:" + clusterID }
 
@@ -32,7 +35,7 @@ type tokens struct {
 	now     func() time.Time
 
 	mu       sync.Mutex
-	verified *simplelru.LRU[[sha256.Size]byte, *verified]
+	verified *simplelru.LRU[tokenHash, *verified]
 }
 
 // verified is what a token was found to say.
@@ -44,13 +47,13 @@ type verified struct {
 }
 
 func newTokens(cfg AuthConfig) *tokens {
-	kept, _ := simplelru.NewLRU[[sha256.Size]byte, *verified](tokensKept, nil) // it fails for a size of 0 alone
+	kept, _ := simplelru.NewLRU[tokenHash, *verified](tokensKept, nil) // it fails for a size of 0 alone
 	return &tokens{issuer: TokenIssuer(cfg.ClusterID), records: cfg.Records, keys: cfg.Issuers, now: cfg.Now, verified: kept}
 }
 
-// token finds the principal of a token.
-func (a *Authenticator) token(ctx context.Context, text string) (*tenancy.Principal, error) {
-	v, err := a.tokens.verify(ctx, text)
+// token finds the principal of a token of this hash.
+func (a *Authenticator) token(ctx context.Context, text string, hash tokenHash) (*tenancy.Principal, error) {
+	v, err := a.tokens.verify(ctx, text, hash)
 	if err != nil {
 		return nil, err
 	}
@@ -85,8 +88,7 @@ func (a *Authenticator) token(ctx context.Context, text string) (*tenancy.Princi
 }
 
 // verify finds out what a token says, mostly from memory.
-func (t *tokens) verify(ctx context.Context, text string) (*verified, error) {
-	hash := sha256.Sum256([]byte(text))
+func (t *tokens) verify(ctx context.Context, text string, hash tokenHash) (*verified, error) {
 	now := t.now()
 	t.mu.Lock()
 	known, ok := t.verified.Get(hash)

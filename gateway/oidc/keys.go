@@ -109,7 +109,8 @@ func publicOnly(_, address string, _ syscall.RawConn) error {
 var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
 
 // Find returns the keys of an issuer, which have one of this id unless the issuer
-// itself has not. The error is tenancy.ErrIssuerUnreachable, or that ctx has ended.
+// itself has not. The error wraps
+// tenancy.ErrIssuerUnreachable. It takes 5 s at most, also when ctx has ended.
 func (k *Keys) Find(ctx context.Context, url, id string) (*auth.IssuerKeys, error) {
 	i := k.of(url)
 	if keys, known := i.usable(k.now(), id); known {
@@ -163,9 +164,10 @@ func (i *issuer) usable(now time.Time, id string) (keys had, known bool) {
 	return had{i.keys}, lately || i.keys != nil && now.Sub(i.had) < keptFor && i.keys.Has(id)
 }
 
-// fetch asks an issuer for its keys.
+// fetch asks an issuer for its keys. It goes on when its caller has gone away: the
+// answer is for all who come in the time until the issuer may be asked again.
 func (k *Keys) fetch(ctx context.Context, issuer string) (*auth.IssuerKeys, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 	defer cancel()
 	select {
 	case k.slots <- struct{}{}:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -246,13 +245,27 @@ func (c *Catalog) ownedKey(ctx context.Context, tenant tenancy.TenantID, id stri
 }
 
 // othersAdministrate tells whether the tenant has another key that lets somebody
-// make keys and does not expire.
+// make keys and does not expire. What is in memory may be a moment old, and another
+// gateway may just have had the other key expire: it is asked only which keys to look
+// at. A change that comes later conflicts, for it rewrites the tenant's record too.
 func (c *Catalog) othersAdministrate(ctx context.Context, key *APIKey) (bool, error) {
 	list, err := c.ListAPIKeys(ctx, key.Tenant)
 	if err != nil {
 		return false, err
 	}
-	return slices.ContainsFunc(list, func(other *APIKey) bool { return other.ID != key.ID && other.administrates() }), nil
+	for _, other := range list {
+		if other.ID == key.ID || !other.administrates() {
+			continue
+		}
+		owned, err := c.ownedKey(ctx, key.Tenant, other.ID)
+		if errors.Is(err, ErrAPIKeyNotFound) {
+			continue
+		}
+		if err != nil || owned.key.administrates() {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // RotateAPIKey makes a key that allows the same as another, which ends after the

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
+	"google.golang.org/protobuf/proto"
 
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/tenancy"
@@ -216,6 +217,7 @@ func matchText(pattern, text string) bool {
 const (
 	issuerURLBytesMax  = 512
 	issuerJWKSBytesMax = 64 << 10
+	issuerBytesMax     = 128 << 10
 	issuerRulesMax     = 16
 	issuerClaimsMax    = 16
 	issuerClaimBytes   = 512
@@ -250,6 +252,9 @@ func CheckIssuer(tenant tenancy.TenantID, issuer *flotillav1.Issuer) error {
 	}
 	if len(issuer.GetJwks()) > issuerJWKSBytesMax {
 		return &InvalidIssuerError{"jwks", "takes up to 64 KiB"}
+	}
+	if proto.Size(issuer) > issuerBytesMax {
+		return &InvalidIssuerError{"issuer", "takes up to 128 KiB with its keys and rules"}
 	}
 	if issuer.GetJwks() != "" {
 		if _, err := ParseIssuerKeys([]byte(issuer.GetJwks())); err != nil {
