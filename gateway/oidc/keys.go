@@ -8,11 +8,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -59,8 +57,8 @@ type Keys struct {
 
 // issuer is the keys of one issuer.
 type issuer struct {
-	// asking is held while it is asked, so that many tokens ask once.
-	asking sync.Mutex
+	// asking has a token while it is asked, so that many tokens ask once.
+	asking chan struct{}
 
 	mu    sync.Mutex
 	keys  *auth.IssuerKeys // nil before the first that were had
@@ -88,36 +86,18 @@ func New(cfg Config) *Keys {
 	}
 }
 
-// publicOnly refuses connections to addresses that are not public: a tenant must not
-// have the platform talk to its own services. It sees the address that a name was
-// found to have, so a name that has changed meanwhile does not get by.
-func publicOnly(_, address string, _ syscall.RawConn) error {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return fmt.Errorf("connect to %s: %w", address, err)
-	}
-	ip := at.Addr().Unmap()
-	if !ip.IsGlobalUnicast() || ip.IsPrivate() || sharedSpace.Contains(ip) {
-		return errors.New("the address is not a public one")
-	}
-	return nil
-}
-
-// sharedSpace is the addresses between a provider and its customers (RFC 6598).
-//
-//nolint:gochecknoglobals // a constant in all but its type
-var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
-
 // Find returns the keys of an issuer, which have one of this id unless the issuer
-// itself has not. The error wraps
-// tenancy.ErrIssuerUnreachable. It takes 5 s at most, also when ctx has ended.
+// itself has not. The error is tenancy.ErrIssuerUnreachable, or that ctx has ended while
+// somebody else asked. Who asks does so to the end, for 5 s at most.
 func (k *Keys) Find(ctx context.Context, url, id string) (*auth.IssuerKeys, error) {
 	i := k.of(url)
 	if keys, known := i.usable(k.now(), id); known {
 		return keys.orUnreachable()
 	}
-	i.asking.Lock()
-	defer i.asking.Unlock()
+	if err := i.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { <-i.asking }()
 	if keys, known := i.usable(k.now(), id); known { // somebody else has asked meanwhile
 		return keys.orUnreachable()
 	}
@@ -134,12 +114,28 @@ func (k *Keys) Find(ctx context.Context, url, id string) (*auth.IssuerKeys, erro
 	return i.keys, nil // old ones are better than none: tokens end by themselves
 }
 
+// begin waits until nobody else asks. A caller that has left already still asks if
+// nobody does.
+func (i *issuer) begin(ctx context.Context) error {
+	select {
+	case i.asking <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case i.asking <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the keys of an issuer: %w", ctx.Err())
+	}
+}
+
 func (k *Keys) of(url string) *issuer {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	found, ok := k.issuer.Get(url)
 	if !ok {
-		found = &issuer{}
+		found = &issuer{asking: make(chan struct{}, 1)}
 		k.issuer.Add(url, found)
 	}
 	return found

@@ -12,8 +12,13 @@ import (
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
-// issuersMax bounds the issuers of a tenant.
-const issuersMax = 16
+const (
+	// issuersMax bounds the issuers of a tenant.
+	issuersMax = 16
+	// issuersBytesMax bounds the record of them, in bytes: it is written whole, and
+	// nodes keep it in memory.
+	issuersBytesMax = 512 << 10
+)
 
 // Issuers are the issuers whose tokens a tenant lets in, by name, as of a revision
 // of the catalog. They are shared, and not to be changed.
@@ -78,6 +83,9 @@ func (c *Catalog) alterIssuers(ctx context.Context, tenant tenancy.TenantID, nam
 		}
 		if r.message.Issuers, err = how(r.message.GetIssuers()); err != nil {
 			return err
+		}
+		if proto.Size(r.message) > issuersBytesMax {
+			return &tenancy.QuotaError{Limit: "bytes of all issuers", Value: issuersBytesMax}
 		}
 		var t change
 		t.expect(tenantKey(tenant), owner.revision) // it is not being removed
