@@ -22,6 +22,10 @@ const tokensKept = 16_384
 // tokenHash is the SHA-256 of a token, by which it is known without being kept.
 type tokenHash = [sha256.Size]byte
 
+// issuerLookAgain is for how long a token of a tenant's issuer counts as verified: as
+// long as the issuer's keys are kept.
+const issuerLookAgain = 10 * time.Minute
+
 // TokenIssuer is the issuer of the tokens that a cluster gives out.
 func TokenIssuer(clusterID string) string { return "flotilla:" + clusterID }
 
@@ -44,6 +48,9 @@ type verified struct {
 	// ofIssuer is the principal of a token of a tenant's issuer; nil for others.
 	ofIssuer *tenancy.Principal
 	expire   time.Time
+	// lookAgain is when it is to be verified again, if that is before expire: its
+	// issuer may have given up the key that signed it.
+	lookAgain time.Time
 }
 
 func newTokens(cfg AuthConfig) *tokens {
@@ -93,7 +100,7 @@ func (t *tokens) verify(ctx context.Context, text string, hash tokenHash) (*veri
 	t.mu.Lock()
 	known, ok := t.verified.Get(hash)
 	t.mu.Unlock()
-	if ok && now.Before(known.expire) && t.holds(ctx, known) {
+	if ok && now.Before(known.expire) && now.Before(known.lookAgain) && t.holds(ctx, known) {
 		return known, nil
 	}
 	v, err := t.look(ctx, text, now)
@@ -130,7 +137,7 @@ func (t *tokens) look(ctx context.Context, text string, now time.Time) (*verifie
 	if err != nil {
 		return nil, err
 	}
-	return &verified{claims: claims, expire: claims.Expire}, nil
+	return &verified{claims: claims, expire: claims.Expire, lookAgain: claims.Expire}, nil
 }
 
 // lookIssuer verifies a token that claims to be of a tenant's issuer.
@@ -147,7 +154,7 @@ func (t *tokens) lookIssuer(ctx context.Context, text string, peeked auth.Issuer
 		var permissions tenancy.Permissions
 		var expire time.Time
 		if permissions, expire, err = t.lookAt(ctx, text, issuer, peeked.KeyID, now); err == nil {
-			return &verified{expire: expire, ofIssuer: &tenancy.Principal{
+			return &verified{expire: expire, lookAgain: now.Add(issuerLookAgain), ofIssuer: &tenancy.Principal{
 				Tenant: peeked.Tenant, Issuer: issuer.GetName(), IssuerRevision: issuers.Revision,
 				FromToken: true, Permissions: permissions, Expire: expire,
 			}}, nil

@@ -25,8 +25,10 @@ const (
 	issuerSkew = 60 * time.Second
 	// issuerKeysMax bounds the keys of one issuer.
 	issuerKeysMax = 64
-	// rsaBitsMin is the shortest RSA key that is believed.
+	// rsaBitsMin is the shortest RSA key that is believed, rsaBitsMax the longest: the
+	// time to verify grows with the square of it, and who makes it long does not pay.
 	rsaBitsMin = 2048
+	rsaBitsMax = 8192
 	// AudiencePrefix begins the audience of the tokens of tenants' own issuers; the
 	// tenant's name follows. So a token that was made for one tenant is never taken
 	// for another's.
@@ -96,7 +98,7 @@ func ParseIssuerKeys(text []byte) (*IssuerKeys, error) {
 		}
 	}
 	if len(keys.set.Keys) == 0 {
-		return nil, errors.New("read a JSON Web Key Set: it has no public key for signatures by RSA of 2048 bits or more, ECDSA or Ed25519")
+		return nil, errors.New("read a JSON Web Key Set: it has no public key for signatures by RSA of 2048 to 8192 bits, ECDSA or Ed25519")
 	}
 	return keys, nil
 }
@@ -124,7 +126,7 @@ func (k *IssuerKeys) find(id string) *jose.JSONWebKey {
 func algorithmsOf(key any) []string {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
-		if k.N.BitLen() >= rsaBitsMin {
+		if bits := k.N.BitLen(); bits >= rsaBitsMin && bits <= rsaBitsMax {
 			return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
 		}
 	case *ecdsa.PublicKey:
@@ -153,6 +155,9 @@ func VerifyIssuerToken(text string, issuer *flotillav1.Issuer, keys *IssuerKeys,
 	claims := jwt.MapClaims{}
 	_, err := jwt.ParseWithClaims(text, claims, func(token *jwt.Token) (any, error) {
 		id, _ := token.Header["kid"].(string)
+		if isCritical(token) {
+			return nil, ErrBadToken
+		}
 		key := keys.find(id)
 		if key == nil || !slices.Contains(algorithmsOf(key.Key), token.Method.Alg()) || key.Algorithm != "" && key.Algorithm != token.Method.Alg() {
 			return nil, ErrBadToken

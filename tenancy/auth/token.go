@@ -85,7 +85,9 @@ type tokenPermission struct {
 	Prefix    []byte         `json:"prefix,omitempty"`
 }
 
-// SignToken makes a token. The issuer is the cluster that gives it out.
+// SignToken makes a token. The issuer is the cluster that gives it out. The error is a
+// *tenancy.InvalidPermissionError if the permissions make the token longer than any
+// that is let in.
 func SignToken(key TokenKey, issuer string, c Claims) (string, error) {
 	claims := tokenClaims{
 		RegisteredClaims: jwt.RegisteredClaims{
@@ -103,6 +105,9 @@ func SignToken(key TokenKey, issuer string, c Claims) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("sign a token: %w", err)
 	}
+	if len(text) > tokenBytesMax {
+		return "", &tenancy.InvalidPermissionError{Message: fmt.Sprintf("with them the token has more than %d bytes", tokenBytesMax)}
+	}
 	return text, nil
 }
 
@@ -118,7 +123,7 @@ func VerifyToken(text, issuer string, now time.Time, find func(id string) (ed255
 	var claims tokenClaims
 	_, err := jwt.ParseWithClaims(text, &claims, func(token *jwt.Token) (any, error) {
 		id, _ := token.Header["kid"].(string)
-		if !ValidID(id) {
+		if !ValidID(id) || isCritical(token) {
 			return nil, ErrBadToken
 		}
 		key, err := find(id)
@@ -146,6 +151,13 @@ func VerifyToken(text, issuer string, now time.Time, find func(id string) (ed255
 		c.Permissions = append(c.Permissions, tenancy.Permission(p))
 	}
 	return c, nil
+}
+
+// isCritical tells whether a token has extensions that must be understood, and none is
+// (RFC 7515, 4.1.11).
+func isCritical(token *jwt.Token) bool {
+	_, critical := token.Header["crit"]
+	return critical
 }
 
 // IsToken tells whether a credential looks like a token and not like a key.

@@ -141,6 +141,7 @@ func TestTokensThatAreNone(t *testing.T) {
 		"times as text":     withClaims(`{"iss":"` + issuer + `","sub":"aaaqeayeaudaocaj","aud":["flotilla"],"iat":"now","exp":"later","tenant":"acme"}`),
 		"huge":              "ey" + strings.Repeat("A", 1<<20) + "." + parts[1] + "." + parts[2],
 		"trailing JSON":     withClaims(string(payload) + "{}"),
+		"an extension":      withHeader(`{"alg":"EdDSA","kid":"` + s.key.ID + `","crit":["exp"],"exp":1}`),
 		"padded":            parts[0] + "=." + parts[1] + "." + parts[2],
 	} {
 		_, err := s.verify(text)
@@ -152,6 +153,21 @@ func TestTokensThatAreNone(t *testing.T) {
 	_, err = auth.VerifyToken(good, issuer, s.now, func(string) (ed25519.PublicKey, error) { return nil, broken })
 	require.ErrorIs(t, err, broken)
 	require.NotErrorIs(t, err, tenancy.ErrUnauthenticated, "nobody is told that a token is wrong which was not looked at")
+}
+
+// TestTokensAreNotTooLong: none is given out that is not let in for its length.
+func TestTokensAreNotTooLong(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t)
+	c := s.claims()
+	c.Permissions = tenancy.Permissions{{Actions: tenancy.ActionRead, Prefix: make([]byte, 8<<10)}}
+	_, err := s.verify(s.sign(c))
+	require.NoError(t, err)
+	for range 63 {
+		c.Permissions = append(c.Permissions, tenancy.Permission{Actions: tenancy.AllActions, Namespace: strings.Repeat("n", 63)})
+	}
+	_, err = auth.SignToken(s.key, issuer, c)
+	require.ErrorAs(t, err, new(*tenancy.InvalidPermissionError))
 }
 
 func FuzzVerifyToken(f *testing.F) {

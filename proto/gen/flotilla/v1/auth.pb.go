@@ -29,7 +29,8 @@ type ExchangeTokenRequest struct {
 	// How long it lasts; 0 is 15 minutes, which is also the most.
 	Ttl *durationpb.Duration `protobuf:"bytes,1,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// What it allows, at most what the credential does; empty is all of that. What is
-	// not allowed by one permission of the credential alone is refused.
+	// not allowed by one permission of the credential alone is refused, and what makes
+	// the token longer than 16 KiB.
 	Permissions   []*Permission `protobuf:"bytes,2,rep,name=permissions,proto3" json:"permissions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -108,7 +108,8 @@ type Permission struct {
 	Actions []Action `protobuf:"varint,1,rep,packed,name=actions,proto3,enum=flotilla.v1.Action" json:"actions,omitempty"`
 	// The namespace's name; empty is all of the tenant.
 	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// What the keys and names begin with; empty is all.
+	// What the keys and names begin with, up to 4 KiB, and 8 KiB together with those of
+	// a credential's other permissions; empty is all.
 	Prefix        []byte `protobuf:"bytes,3,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1740,7 +1741,8 @@ func (*RevokeAPIKeyResponse) Descriptor() ([]byte, []int) {
 // SetIssuerRequest is the issuer to set.
 type SetIssuerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One of the same name is replaced. A tenant has up to 16.
+	// One of the same name is replaced. It takes up to 128 KiB. A tenant has up to 16,
+	// of 512 KiB together.
 	Issuer        *Issuer `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1970,8 +1970,9 @@ type AuditEntry struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// When it was done.
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
-	// Who did it: "operator:<name>", "key:<tenant>/<key id>", "issuer:<tenant>/<name>"
-	// or "node:<name>", which is a program at its start.
+	// Who did it: "operator:<name>", "key:<tenant>/<key id>", "issuer:<tenant>/<name>",
+	// "node:<name>", which is a program at its start, or "flotilla", which is the
+	// platform by itself.
 	Actor string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
 	// From where: the address that the call came from.
 	Address string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
@@ -1981,7 +1982,7 @@ type AuditEntry struct {
 	Tenant string `protobuf:"bytes,6,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// What it was about, such as a namespace's name or a key's id.
 	Subject string `protobuf:"bytes,7,opt,name=subject,proto3" json:"subject,omitempty"`
-	// What has changed, for people; never a secret.
+	// What has changed, for people, up to 1 KiB; never a secret.
 	Detail string `protobuf:"bytes,8,opt,name=detail,proto3" json:"detail,omitempty"`
 	// The id of the call, as in logs and errors.
 	RequestId     string `protobuf:"bytes,9,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
