@@ -30,8 +30,9 @@ const storageVersion = "3.7.0"
 // etcd's own default.
 const quotaBytesDefault = 2 << 30
 
-// Status implements Maintenance. Sizes are those of the namespace's keys and
-// newest values.
+// Status implements Maintenance. Sizes are those of the namespace's keys and newest
+// values. As the index of the log, which the shard's namespaces share, its revision is
+// told: the index would tell how much the others write.
 func (s *maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
 	c := callerFrom(ctx)
 	state, err := s.kv.State(ctx, c.namespace, shards.Serializable)
@@ -43,7 +44,7 @@ func (s *maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*p
 		Header: s.header(c, uint64(state.Revision)), Version: version.Version, StorageVersion: storageVersion,
 		DbSize: int64(state.LiveBytes), DbSizeInUse: int64(state.LiveBytes),
 		DbSizeQuota: int64(cmp.Or(c.principal.Limits.StoredBytesMax, quotaBytesDefault)),
-		RaftIndex:   replica.Applied, RaftAppliedIndex: replica.Applied, RaftTerm: replica.Term,
+		RaftIndex:   uint64(state.Revision), RaftAppliedIndex: uint64(state.Revision), RaftTerm: replica.Term,
 		DowngradeInfo: &pb.DowngradeInfo{},
 	}
 	switch {
