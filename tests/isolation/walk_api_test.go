@@ -134,7 +134,6 @@ func TestAPIWalkPermissions(t *testing.T) {
 		for _, protocol := range protocolsOf(shared.node.APIURL(), "") {
 			switch {
 			case !protocol.speaks(method):
-			case name == "TenantService.GetUsage": // it is not served yet
 			case name == "AuthService.ExchangeToken":
 				requireVerdict(t, served, protocol, method, "a key", w.tenant.key, row.request())
 				for i, credential := range w.credentials(t, row.enough()) {
