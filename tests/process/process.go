@@ -185,6 +185,9 @@ func (p *Process) checkRaces(t *testing.T) {
 	}
 }
 
+// PID is the number of the node's process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Output is what the node printed since its last start, or the end of it.
 func (p *Process) Output() string { return p.out.String() }
 
