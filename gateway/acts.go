@@ -21,7 +21,7 @@ const actsKept = 10_000
 // the audit log for ever.
 //
 //nolint:gochecknoglobals // a constant in all but its type
-var actsRate = quota.Rate{PerSecond: 5, Burst: 200}
+var actsRate = quota.Rate{PerSecond: 5, Burst: 1_000}
 
 // acts holds tenants' administrators to a rate of their own: requests_per_second does
 // not count what they do, so that who is over it can still revoke a key.
