@@ -105,7 +105,7 @@ func (r *Reaper) turn(ctx context.Context) (busy bool) {
 
 // someOf is up to purgesAtOnce of a list, by chance.
 func someOf[T any](list []T) []T {
-	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] }) //nolint:gosec // chance, not secrecy
 	return list[:min(len(list), purgesAtOnce)]
 }
 

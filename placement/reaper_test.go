@@ -105,6 +105,12 @@ func (d *deletions) left() (tenants, namespaces int) {
 	return len(d.tenants), len(d.purges)
 }
 
+func (d *deletions) remaining(id tenancy.NamespaceID) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.purges[id]
+}
+
 // leading is who leads the system shard.
 type leading struct {
 	mu   sync.Mutex
@@ -159,7 +165,7 @@ func TestReaperGoesOn(t *testing.T) {
 		<-time.After(time.Second)
 		_, namespaces := d.left()
 		require.Equal(t, 1, namespaces, "the small one did not wait for the large one")
-		require.Positive(t, d.purges[1])
+		require.Positive(t, d.remaining(1))
 		l.set("b")
 		<-time.After(20 * time.Second)
 		synctest.Wait()
