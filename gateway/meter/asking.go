@@ -14,11 +14,15 @@ import (
 )
 
 const (
-	// askTimeout is how long a home may take to answer.
-	askTimeout = 250 * time.Millisecond
-	// silentMax is how many asks in a row a home may leave unanswered before it is
-	// done without.
-	silentMax = 3
+	// askAgain is after how long without an answer a home is asked again: an answer
+	// that is late is as good as the next.
+	askAgain = 250 * time.Millisecond
+	// silentMax is after how long without an answer it is done without.
+	silentMax = time.Second
+	// askTimeout is how long an answer is waited for, and askingMax how many are, of
+	// one home.
+	askTimeout = 2 * time.Second
+	askingMax  = 16
 	// asksMax bounds the tenants of one message.
 	asksMax = 1000
 )
@@ -26,17 +30,17 @@ const (
 // peer is a node that is the home of tenants which are active here.
 type peer struct {
 	node string
-	// busy is set while asks are on their way.
-	busy bool
-	// silent is how many asks in a row were not answered.
-	silent int
-	// down is set while the node is done without, and is tried again at retryAt.
-	down    bool
-	retryAt time.Time
+	// asking is how many asks are on their way. They are numbered: sent is the last
+	// one, and answered the last one that was answered or has failed.
+	asking         int
+	sent, answered uint64
+	// asked is when the last one was sent, and silent since when none is answered.
+	asked, silent time.Time
+	// down is set while the node is done without.
+	down bool
 }
 
 // round asks the homes of tenants, each once for all of them, and waits for none.
-// A home that has not answered yet is left out.
 func (m *Meter) round(ctx context.Context, tenants []*Tenant) {
 	now := m.cfg.Now()
 	byHome := make(map[string][]*Tenant)
@@ -46,21 +50,29 @@ func (m *Meter) round(ctx context.Context, tenants []*Tenant) {
 		}
 	}
 	for node, list := range byHome {
-		p, free, down := m.seize(node, now)
+		p, n, down := m.seize(node, now)
 		if down {
 			for _, t := range list {
 				t.help(now)
 			}
 		}
-		if free {
-			m.asking.Go(func() { m.ask(ctx, p, list) })
+		if n.number > 0 {
+			m.asking.Go(func() { m.ask(ctx, p, n, list) })
 		}
 	}
 }
 
-// seize takes a node to ask it, if nobody does and it is time. down tells that it
-// is done without.
-func (m *Meter) seize(node string, now time.Time) (p *peer, free, down bool) {
+// ask is one ask of a node.
+type ask struct {
+	// number is 0 for none.
+	number uint64
+	// ahead is how many, with this one, are not answered yet.
+	ahead int64
+}
+
+// seize begins to ask a node, if it is time: then the ask has a number. down tells
+// that the node is done without.
+func (m *Meter) seize(node string, now time.Time) (p *peer, n ask, down bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p = m.peers[node]
@@ -68,38 +80,54 @@ func (m *Meter) seize(node string, now time.Time) (p *peer, free, down bool) {
 		p = &peer{node: node}
 		m.peers[node] = p
 	}
-	free = !p.busy && (!p.down || !now.Before(p.retryAt))
-	p.busy = p.busy || free
-	return p, free, p.down
+	waits := p.answered < p.sent
+	if waits && now.Sub(p.silent) > silentMax {
+		m.setDown(p, errSilent)
+	}
+	if p.asking >= askingMax || (waits || p.down) && now.Sub(p.asked) < askAgain {
+		return p, ask{}, p.down
+	}
+	if !waits {
+		p.silent = now
+	}
+	p.sent++
+	p.asking++
+	p.asked = now
+	return p, ask{number: p.sent, ahead: int64(p.sent - p.answered)}, p.down
 }
 
-// release notes how the asking went.
-func (m *Meter) release(p *peer, err error) {
+var errSilent = errors.New("it does not answer")
+
+// release notes how an ask went.
+func (m *Meter) release(p *peer, number uint64, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p.busy = false
-	wasDown := p.down
-	switch {
-	case err == nil:
-		p.silent, p.down = 0, false
-		if wasDown {
-			m.cfg.Log.Info("rates are shared with their home again", "node_id", p.node)
-		}
-		// Those that are not asked any more are forgotten: nodes come and go.
-		if m.nodes.now().records.GetNodes()[p.node] == nil {
-			delete(m.peers, p.node)
-		}
+	p.asking--
+	if isSilence(err) { // seize sees it
 		return
-	case !isSilence(err):
-		p.silent = silentMax
-	default:
-		p.silent++
 	}
-	p.down = p.silent >= silentMax
-	p.retryAt = m.cfg.Now().Add(askTimeout)
-	if p.down && !wasDown {
-		m.cfg.Log.Warn("the home of rates is not reached: each node grants its part of them", "node_id", p.node, "err", err)
+	p.answered = max(p.answered, number)
+	p.silent = m.cfg.Now()
+	if err != nil {
+		m.setDown(p, err)
+		return
 	}
+	if p.down {
+		p.down = false
+		m.cfg.Log.Info("rates are shared with their home again", "node_id", p.node)
+	}
+	// Those that are gone from the cluster are forgotten.
+	if m.nodes.now().records.GetNodes()[p.node] == nil {
+		delete(m.peers, p.node)
+	}
+}
+
+// setDown needs mu.
+func (m *Meter) setDown(p *peer, why error) {
+	if !p.down {
+		m.cfg.Log.Warn("the home of rates is not reached: each node grants its part of them", "node_id", p.node, "err", why)
+	}
+	p.down = true
 }
 
 func isSilence(err error) bool {
@@ -107,24 +135,24 @@ func isSilence(err error) bool {
 }
 
 // ask asks a node for tenants, in as many messages as it takes.
-func (m *Meter) ask(ctx context.Context, p *peer, tenants []*Tenant) {
+func (m *Meter) ask(ctx context.Context, p *peer, n ask, tenants []*Tenant) {
 	var err error
 	for len(tenants) > 0 && err == nil {
-		n := min(len(tenants), asksMax)
-		err = m.askSome(ctx, p.node, tenants[:n])
-		tenants = tenants[n:]
+		part := tenants[:min(len(tenants), asksMax)]
+		err = m.askSome(ctx, p.node, n, part)
+		tenants = tenants[len(part):]
 	}
 	if ctx.Err() == nil {
-		m.release(p, err)
+		m.release(p, n.number, err)
 	}
 }
 
-func (m *Meter) askSome(ctx context.Context, node string, tenants []*Tenant) error {
+func (m *Meter) askSome(ctx context.Context, node string, n ask, tenants []*Tenant) error {
 	request := &internalv1.TakeRequest{NodeId: m.cfg.NodeID}
 	asked := tenants[:0:0]
 	for _, t := range tenants {
-		if ask := t.ask(node); ask != nil {
-			request.Asks = append(request.Asks, ask)
+		if told := t.ask(node, n); told != nil {
+			request.Asks = append(request.Asks, told)
 			asked = append(asked, t)
 		}
 	}
@@ -142,7 +170,7 @@ func (m *Meter) askSome(ctx context.Context, node string, tenants []*Tenant) err
 	}
 	now := m.cfg.Now()
 	for i, grant := range response.GetGrants() {
-		asked[i].granted(grantOf(grant.GetRequests()), grantOf(grant.GetBytes()), now)
+		asked[i].granted(n.number, grantOf(grant.GetRequests()), grantOf(grant.GetBytes()), now)
 	}
 	return nil
 }
@@ -165,7 +193,7 @@ func (t *Tenant) askOwn(now time.Time) (home string) {
 		t.direct.Store(&direct{home: h, view: v}) // from now on nothing is leased
 	}
 	r := t.rates.Load()
-	requests, bytes := t.asks(r)
+	requests, bytes := t.asks(r, 1)
 	if t.direct.Load() != nil {
 		requests.Want, bytes.Want, t.requests.want, t.bytes.want = 0, 0, 0, 0
 	}
@@ -177,27 +205,27 @@ func (t *Tenant) askOwn(now time.Time) (home string) {
 
 // ask is what the tenant's home is told and asked; nil if that is another node by
 // now.
-func (t *Tenant) ask(node string) *internalv1.QuotaAsk {
+func (t *Tenant) ask(node string, n ask) *internalv1.QuotaAsk {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.home != node {
 		return nil
 	}
-	requests, bytes := t.asks(t.rates.Load())
+	requests, bytes := t.asks(t.rates.Load(), n.ahead)
 	return &internalv1.QuotaAsk{
 		Tenant: string(t.id), Lease: t.lease, Requests: askProto(requests), Bytes: askProto(bytes),
 	}
 }
 
 // asks needs mu.
-func (t *Tenant) asks(r *rates) (requests, bytes rateAsk) {
+func (t *Tenant) asks(r *rates, ahead int64) (requests, bytes rateAsk) {
 	urgent := t.urged.Swap(false)
 	of := func(l *lane, rate quota.Rate) rateAsk {
 		if rate.Unlimited() {
 			l.forget()
 			return rateAsk{}
 		}
-		ask := rateAsk{Ask: l.ask(rate, urgent), rate: rate}
+		ask := rateAsk{Ask: l.ask(rate, urgent, ahead), rate: rate}
 		ask.Node, ask.Lease = t.view.self, t.lease
 		if !l.levelAt.IsZero() {
 			level := l.level
@@ -208,19 +236,23 @@ func (t *Tenant) asks(r *rates) (requests, bytes rateAsk) {
 	return of(&t.requests, r.requests), of(&t.bytes, r.bytes)
 }
 
-// granted takes over a home's answer.
-func (t *Tenant) granted(requests, bytes rateGrant, now time.Time) {
+// granted takes over a home's answer, unless a later one came before.
+func (t *Tenant) granted(number uint64, requests, bytes rateGrant, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if number <= t.answered {
+		return
+	}
+	t.answered = number
 	t.grantedLocked(requests, bytes, now)
 }
 
 func (t *Tenant) grantedLocked(requests, bytes rateGrant, now time.Time) {
 	r := t.rates.Load()
-	if !r.requests.Unlimited() && t.requests.asking {
+	if requests.limited && !r.requests.Unlimited() {
 		t.requests.grant(r.requests, requests.granted, requests.level, now)
 	}
-	if !r.bytes.Unlimited() && t.bytes.asking {
+	if bytes.limited && !r.bytes.Unlimited() {
 		t.bytes.grant(r.bytes, bytes.granted, bytes.level, now)
 	}
 	t.rest()

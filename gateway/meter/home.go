@@ -134,6 +134,8 @@ type rateAsk struct {
 type rateGrant struct {
 	granted int64
 	level   float64
+	// limited is whether there is a limit; the rest means nothing otherwise.
+	limited bool
 }
 
 // ask answers a gateway. ok is false if the home is gone.
@@ -156,7 +158,7 @@ func askShared(s **quota.Shared, a rateAsk, now time.Time) rateGrant {
 		shared.Bucket().SetLevel(*a.level, now)
 	}
 	granted := shared.Ask(a.Ask, now)
-	return rateGrant{granted, shared.Bucket().Level(now)}
+	return rateGrant{granted, shared.Bucket().Level(now), true}
 }
 
 // end forgets the home if it is as a new one would be. It tells whether it was.

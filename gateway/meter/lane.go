@@ -32,8 +32,6 @@ type lane struct {
 	// asked is the total spent at the last ask, want what was asked for then, and
 	// before what was spent and refused in the time before it.
 	asked, want, before int64
-	// asking tells that the home was asked, and has not answered.
-	asking bool
 	// begins tells that the lane was idle until now.
 	begins bool
 	// level is how many tokens the home had at a time; zero is not known.
@@ -91,26 +89,27 @@ func creditOf(rate quota.Rate) int64 { return int64(max(rate.Over(creditFor), 1)
 // learn notes how many tokens the home has.
 func (l *lane) learn(level float64, now time.Time) { l.level, l.levelAt = level, now }
 
-// ask notes what was spent, and returns what the home is told and asked.
-func (l *lane) ask(rate quota.Rate, urgent bool) quota.Ask {
+// ask notes what was spent, and returns what the home is told and asked. ahead is how
+// many asks, with this one, are not answered yet.
+func (l *lane) ask(rate quota.Rate, urgent bool, ahead int64) quota.Ask {
 	spent := l.spent.Load()
 	demand := spent - l.asked + l.refused.Swap(0)
 	// What lasts until the answer to the next ask, if it goes on like this.
-	want := max(2*demand, l.before)
+	want := max((ahead+1)*demand, ahead*l.before)
 	if urgent {
 		want = max(want, 2*l.want)
 	}
 	if l.begins { // how much it will be nobody knows
 		want, l.begins = max(want, creditOf(rate)), false
 	}
-	l.asked, l.before, l.asking = spent, demand, true
+	l.asked, l.before = spent, demand
 	l.want = min(want, int64(2*rate.Full())*quota.Milli)
 	return quota.Ask{Spent: spent, Granted: l.told, Self: l.self, Want: l.want}
 }
 
 // grant takes over what the home has answered to the last ask.
 func (l *lane) grant(rate quota.Rate, granted int64, level float64, now time.Time) {
-	l.told, l.asking, l.selfAt = granted, false, time.Time{}
+	l.told, l.selfAt = granted, time.Time{}
 	l.learn(level, now)
 	l.limit.Store(granted)
 	l.retryAt.Store(now.Add(rate.Until(1 - level)).UnixNano())
@@ -148,7 +147,7 @@ func (l *lane) help(rate quota.Rate, part int, now time.Time) {
 // forget makes the lane one of a rate without a limit.
 func (l *lane) forget() {
 	spent := l.spent.Load()
-	l.told, l.asked, l.want, l.before, l.asking = spent, spent, 0, 0, false
+	l.told, l.asked, l.want, l.before = spent, spent, 0, 0
 	l.limit.Store(spent)
 	l.idle.Store(true)
 }

@@ -43,8 +43,7 @@ func spread(a, b, c float64) demand {
 }
 
 // TestRateHolds sends more than the rate over three gateways in many ways, over
-// networks of all kinds: what is let in is the rate, give or take 5 %. Where one message
-// in ten is lost, each of which is missed for a quarter of a second, it may be less.
+// networks of all kinds: what is let in is the rate, give or take 5 %.
 func TestRateHolds(t *testing.T) {
 	t.Parallel()
 	traffic := map[string]demand{
@@ -66,9 +65,9 @@ func TestRateHolds(t *testing.T) {
 	networks := map[string]struct {
 		latency time.Duration
 		loss    int
-		least   float64
 	}{
-		"fast": {time.Millisecond, 0, 0.95}, "slow": {40 * time.Millisecond, 0, 0.95}, "lossy": {10 * time.Millisecond, 10, 0.85},
+		"fast": {time.Millisecond, 0}, "slow": {40 * time.Millisecond, 0}, "far": {80 * time.Millisecond, 0},
+		"lossy": {10 * time.Millisecond, 10},
 	}
 	for how, demand := range traffic {
 		for kind, network := range networks {
@@ -82,8 +81,7 @@ func TestRateHolds(t *testing.T) {
 					const seconds = 24
 					admitted := c.run(p, seconds*time.Second, demand)
 					t.Logf("%v = %d, in %d messages", admitted, sum(admitted), c.messages())
-					require.Less(t, float64(sum(admitted)), seconds*rate*1.05)
-					require.Greater(t, float64(sum(admitted)), seconds*rate*network.least)
+					require.InEpsilon(t, seconds*rate, sum(admitted), 0.05)
 				})
 			})
 		}
@@ -308,5 +306,5 @@ func TestTakeRefuses(t *testing.T) {
 	response, err := m.Server().Take(t.Context(), ask(&internalv1.RateAsk{PerSecond: 10, Level: &level, Want: 1 << 60}))
 	require.NoError(t, err)
 	require.Zero(t, response.GetGrants()[0].GetRequests().GetGranted())
-	require.Nil(t, response.GetGrants()[0].GetBytes().ProtoReflect().GetUnknown())
+	require.Nil(t, response.GetGrants()[0].GetBytes())
 }

