@@ -34,7 +34,7 @@ func (c *Catalog) Activate(ctx context.Context, id string) error {
 // RemoveNode takes a node out of the cluster that shows no sign of life: its replicas
 // are replaced, and it is not let in again. The node is found by its id or its name.
 // It returns ErrNodeNotFound, ErrNodeRemoved, or a *tenancy.WrongStateError if it
-// lives.
+// lives, or no other hosts replicas: a node that is alone gives no sign of life.
 func (c *Catalog) RemoveNode(ctx context.Context, name string) error {
 	return retryConflicts(ctx, func() error {
 		records, err := c.Records(ctx)
@@ -49,6 +49,8 @@ func (c *Catalog) RemoveNode(ctx context.Context, name string) error {
 			return ErrNodeRemoved
 		case records.Live[id] != "":
 			return &tenancy.WrongStateError{What: fmt.Sprintf("the node %q", node.GetName()), State: "alive: stop it first"}
+		case !othersHost(records, id):
+			return &tenancy.WrongStateError{What: fmt.Sprintf("the node %q", node.GetName()), State: "the only one that hosts replicas"}
 		}
 		node.State = internalv1.NodeState_NODE_STATE_REMOVED
 		t := records.Change()
@@ -56,6 +58,16 @@ func (c *Catalog) RemoveNode(ctx context.Context, name string) error {
 		c.audit(ctx, &t.txn, "", node.GetName(), "node "+id+" removed")
 		return c.Commit(ctx, t)
 	})
+}
+
+// othersHost tells whether a node other than this one hosts replicas.
+func othersHost(records *Records, id string) bool {
+	for other, node := range records.Directory.GetNodes() {
+		if other != id && node.GetHosts() && node.GetState() != internalv1.NodeState_NODE_STATE_REMOVED {
+			return true
+		}
+	}
+	return false
 }
 
 // findNode finds a node by its id or, among those that were not removed, by its

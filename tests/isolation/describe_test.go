@@ -26,7 +26,9 @@ func describe(m protoreflect.Message) string {
 	var text strings.Builder
 	var fields []protoreflect.FieldDescriptor
 	m.Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
-		fields = append(fields, f)
+		if f.Name() != "last_use_time" { // it is noted in the background: there or not there yet
+			fields = append(fields, f)
+		}
 		return true
 	})
 	slices.SortFunc(fields, func(a, b protoreflect.FieldDescriptor) int { return cmp.Compare(a.Number(), b.Number()) })
@@ -34,7 +36,6 @@ func describe(m protoreflect.Message) string {
 		value := m.Get(f)
 		fmt.Fprintf(&text, "%s:", f.Name())
 		switch {
-		case f.Name() == "last_use_time": // it is noted in the background
 		case slices.Contains(varying, f.Name()) || f.FullName() == "flotilla.v1.APIKey.id":
 			text.WriteString("*")
 		case f.IsMap():

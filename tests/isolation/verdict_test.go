@@ -29,6 +29,9 @@ const (
 // operation.
 func (a answer) verdict() verdict {
 	if a.err == nil {
+		if a.message == nil { // of a typed client
+			return served
+		}
 		if code := codeInside(a.message); code != 0 {
 			return verdictOfCode(code)
 		}
