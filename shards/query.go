@@ -82,7 +82,7 @@ func (v *View) getLease(ns tenancy.NamespaceID, req *flotillav1.GetLeaseRequest,
 }
 
 // leasesPage is how many leases are read before it is asked whether to go on.
-const leasesPage = 10_000
+const leasesPage = 256
 
 // leaseTTLs answers with all leases of a namespace, at 16 bytes for each.
 func (v *View) leaseTTLs(interrupted func() error, ns tenancy.NamespaceID, state *mvcc.State) (proto.Message, error) {

@@ -18,9 +18,9 @@ import (
 // read needs a turn, and waits in line for one. What a read will visit cannot be
 // told from its request: a range may hold three keys or a million, and a limit says
 // nothing of what is deleted in it. So each begins without, and has to have a turn
-// when it has visited as much as short reads may (mvcc.ReadLimits.Interrupted). If
-// none is free it ends, which wastes less than a millisecond, and begins anew with
-// one. Short reads never wait.
+// when it has visited as much as short reads may: when it asks for the shortAsks-th
+// time whether to go on (mvcc.ReadLimits.Interrupted). If none is free it ends, which
+// wastes less than a millisecond, and begins anew with one. Short reads never wait.
 //
 //	U1: at most max reads have a turn, and at most one of each tenant.
 //	U2: a tenant's reads get their turns in the order in which they came, and
@@ -64,6 +64,9 @@ func newTurns(most int) *turns {
 	return &turns{max: most, lines: make(map[tenancy.TenantID]*turnLine)}
 }
 
+// shortAsks is how often a short read asks whether to go on.
+const shortAsks = 8
+
 // errLong says that a read turned out to be long, and found no turn.
 var errLong = errors.New("the read needs a turn")
 
@@ -73,15 +76,16 @@ type readFunc func(interrupted func() error) (proto.Message, error)
 // briefly reads without a turn, and takes one when the read turns out to be long. If
 // none is free then, its error is errLong.
 func (t *turns) briefly(ctx context.Context, tenant tenancy.TenantID, read readFunc) (proto.Message, error) {
-	taken := false
+	taken, asks := false, 0
 	defer func() {
 		if taken {
 			t.end(tenant)
 		}
 	}()
 	return read(func() error {
-		runtime.Gosched() // to those who have waited for the processor
-		if taken || ctx.Err() != nil {
+		giveWay()
+		asks++
+		if taken || asks < shortAsks || ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if taken = t.try(tenant); !taken {
@@ -99,9 +103,25 @@ func (t *turns) atLength(ctx context.Context, tenant tenancy.TenantID, shard Sha
 	}
 	defer t.end(tenant)
 	return read(func() error {
-		runtime.Gosched()
+		giveWay()
 		return ctx.Err()
 	})
+}
+
+// A long read that gives way is told by how long it takes to come back whether others
+// want the processor: from crowdedAfter on it stays away as long again, up to restMax.
+const (
+	crowdedAfter = 100 * time.Microsecond
+	restMax      = 5 * time.Millisecond
+)
+
+// giveWay lets those go first who have waited for the processor.
+func giveWay() {
+	start := time.Now()
+	runtime.Gosched()
+	if away := time.Since(start); away > crowdedAfter {
+		time.Sleep(min(away, restMax))
+	}
 }
 
 // try takes a turn if one is free.

@@ -104,12 +104,12 @@ func TestReadThatTurnsOutToBeLong(t *testing.T) {
 			return nil, nil
 		}
 	}
-	_, err := r.briefly(t.Context(), "a", read(5))
+	_, err := r.briefly(t.Context(), "a", read(5*shortAsks))
 	require.NoError(t, err, "it takes the turn that is free")
 	require.True(t, r.try("a"), "and gives it back")
-	_, err = r.briefly(t.Context(), "b", read(0))
+	_, err = r.briefly(t.Context(), "b", read(shortAsks-1))
 	require.NoError(t, err, "a short one needs none")
-	_, err = r.briefly(t.Context(), "b", read(1))
+	_, err = r.briefly(t.Context(), "b", read(shortAsks))
 	require.ErrorIs(t, err, errLong)
 	require.Len(t, r.lines, 1)
 	r.end("a")
@@ -123,7 +123,9 @@ func TestReadThatTurnsOutToBeLong(t *testing.T) {
 	require.Empty(t, r.lines)
 	require.Panics(t, func() {
 		_, _ = r.briefly(t.Context(), "b", func(interrupted func() error) (proto.Message, error) {
-			_ = interrupted()
+			for range shortAsks {
+				_ = interrupted()
+			}
 			panic("in a read")
 		})
 	})

@@ -30,7 +30,7 @@ func TestReadThatNobodyWaitsForEnds(t *testing.T) {
 	response, err := count(func() error { asked++; return nil })
 	require.NoError(t, err)
 	require.EqualValues(t, 5000, response.GetCount())
-	require.Equal(t, 1+4, asked, "once in 1024 keys")
+	require.Equal(t, 1+39, asked, "once in 128 keys")
 }
 
 // The ranges of a transaction count together, and so do keys that are deleted: each
@@ -50,12 +50,12 @@ func TestShortRangesOfOneTransactionAreLongTogether(t *testing.T) {
 	asked := 0
 	_, err := mvcc.ReadTxn(s.store, &s.state, func() error { asked++; return nil }, req)
 	require.NoError(t, err)
-	require.Equal(t, 10*1000/1024, asked)
+	require.Equal(t, 10*1000/128, asked)
 	_, err = mvcc.Delete(s.store, &s.state, s.hooks, &flotillav1.DeleteRequest{Target: &flotillav1.DeleteRequest_Range{}})
 	require.NoError(t, err)
 	s.put(t, &flotillav1.PutRequest{Key: []byte("k9")})
 	asked = 0
 	_, err = mvcc.ReadTxn(s.store, &s.state, func() error { asked++; return nil }, req)
 	require.NoError(t, err)
-	require.Equal(t, 10*1001/1024, asked)
+	require.Equal(t, 10*1001/128, asked)
 }

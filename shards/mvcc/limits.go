@@ -87,8 +87,8 @@ type ReadLimits struct {
 }
 
 // visitsBetweenAsking is how many keys a read visits before it asks whether to
-// go on: some tenths of a millisecond.
-const visitsBetweenAsking = 1024
+// go on: some tens of microseconds.
+const visitsBetweenAsking = 128
 
 // asking asks a read that visits many keys whether to go on.
 type asking struct {

@@ -33,11 +33,19 @@ type loudConfig struct {
 	APIURL, EtcdAddress, FloodKey, RangesKey string
 }
 
-// loudResult is what the loud ones did, each second.
+// loudResult is what the loud ones did, and in which time.
 type loudResult struct {
-	Flooded float64 `json:"flooded_per_second"`
-	Refused float64 `json:"refused_per_second"`
-	Ranges  float64 `json:"ranges_per_second"`
+	Flooded int64   `json:"flooded"`
+	Refused int64   `json:"refused"`
+	Ranges  int64   `json:"ranges"`
+	Seconds float64 `json:"seconds"`
+}
+
+func (r *loudResult) add(o loudResult) {
+	r.Flooded += o.Flooded
+	r.Refused += o.Refused
+	r.Ranges += o.Ranges
+	r.Seconds += o.Seconds
 }
 
 // loudProcess is the process of the callers.
@@ -122,9 +130,8 @@ func runLoud(ctx context.Context, in io.Reader, out io.Writer) error {
 		return err
 	}
 	_, _ = io.Copy(io.Discard, in) // until it ends
-	took := time.Since(began).Seconds()
 	return json.NewEncoder(out).Encode(loudResult{
-		Flooded: float64(l.flooded.Load()) / took, Refused: float64(l.refused.Load()) / took, Ranges: float64(l.ranged.Load()) / took,
+		Flooded: l.flooded.Load(), Refused: l.refused.Load(), Ranges: l.ranged.Load(), Seconds: time.Since(began).Seconds(),
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,27 +27,32 @@ const (
 	rangedKeys   = 20_000
 	// neighbourWatches are open on the ranged keys, some of which change.
 	neighbourWatches = 10_000
+	// neighbourSlice is about how long the quiet tenant is alone, or not, at a time.
+	neighbourSlice = 5 * time.Second
 )
 
 // neighboursResult is what a quiet tenant notices of two loud ones.
 type neighboursResult struct {
-	// Alone is before and after the others, together.
 	Alone  quietResult `json:"alone"`
 	Beside quietResult `json:"beside"`
 	// Loud is what the loud ones did meanwhile.
 	Loud loudResult `json:"loud"`
 }
 
-// quietResult is what the quiet tenant saw for a while.
+// quietResult is what the quiet tenant saw in some slices: of all its calls, and of
+// reads and writes, which wait for the disk, alone. The quantiles are the medians of
+// those of the slices: a machine that stands still for once spoils one slice.
 type quietResult struct {
 	PerSecond float64   `json:"per_second"`
 	Latency   quantiles `json:"latency"`
+	Reads     quantiles `json:"reads"`
+	Writes    quantiles `json:"writes"`
 	Failed    int       `json:"failed"`
 }
 
-// measureNeighbours measures a quiet tenant alone, beside one that floods at ten
-// times its limit and one that runs maximal ranges with ten thousand watches open,
-// and alone again.
+// measureNeighbours measures a quiet tenant in turns alone, and beside one that floods
+// at ten times its limit and one that runs maximal ranges with ten thousand watches
+// open.
 func (b *bench) measureNeighbours(ctx context.Context) error {
 	s, err := b.makeSide("neighbours", b.opts.flotillaPath, newFlotillaSide)
 	if err != nil {
@@ -70,26 +76,31 @@ func (b *bench) measureNeighbours(ctx context.Context) error {
 	if err := tenants.preload(ctx); err != nil {
 		return err
 	}
-	before, err := tenants.beQuiet(ctx, b.opts.neighbours)
-	if err != nil {
-		return err
+	count := max(1, int(b.opts.neighbours/neighbourSlice))
+	var alone, beside []quietCalls
+	for i := range count {
+		b.progress.say("neighbours: slice %d of %d", i+1, count)
+		calls, err := tenants.beQuiet(ctx, b.opts.neighbours/time.Duration(count))
+		if err != nil {
+			return err
+		}
+		alone = append(alone, calls)
+		others, err := startLoud(ctx, loudConfig{APIURL: info.APIURL, EtcdAddress: s.etcdAddress, FloodKey: tenants.floodKey, RangesKey: tenants.rangesKey})
+		if err != nil {
+			return err
+		}
+		calls, err = tenants.beQuiet(ctx, b.opts.neighbours/time.Duration(count))
+		if err != nil {
+			return errors.Join(err, others.kill())
+		}
+		beside = append(beside, calls)
+		loud, err := others.end()
+		if err != nil {
+			return err
+		}
+		r.Loud.add(loud)
 	}
-	others, err := startLoud(ctx, loudConfig{APIURL: info.APIURL, EtcdAddress: s.etcdAddress, FloodKey: tenants.floodKey, RangesKey: tenants.rangesKey})
-	if err != nil {
-		return err
-	}
-	beside, err := tenants.beQuiet(ctx, b.opts.neighbours)
-	if err != nil {
-		return errors.Join(err, others.kill())
-	}
-	if r.Loud, err = others.end(); err != nil {
-		return err
-	}
-	after, err := tenants.beQuiet(ctx, b.opts.neighbours)
-	if err != nil {
-		return err
-	}
-	r.Alone, r.Beside = resultOfQuiet(before, after), resultOfQuiet(beside)
+	r.Alone, r.Beside = resultOfQuiet(alone), resultOfQuiet(beside)
 	b.report.Neighbours = r
 	b.report.printNeighbours(b.out)
 	return nil
@@ -145,19 +156,38 @@ func rangedKey(i int) string { return fmt.Sprintf("key-%06d", i) }
 
 // quietCalls are the quiet tenant's calls of a while.
 type quietCalls struct {
-	took   []time.Duration
-	failed int
-	during time.Duration
+	reads, writes []time.Duration
+	failed        int
+	during        time.Duration
 }
 
-func resultOfQuiet(list ...quietCalls) quietResult {
-	var all quietCalls
+func resultOfQuiet(list []quietCalls) quietResult {
+	r, during, made := quietResult{}, time.Duration(0), 0
+	var all, reads, writes []quantiles
 	for _, calls := range list {
-		all.took = append(all.took, calls.took...)
-		all.failed += calls.failed
-		all.during += calls.during
+		both := slices.Concat(calls.reads, calls.writes)
+		all = append(all, quantilesOf(both))
+		reads = append(reads, quantilesOf(calls.reads))
+		writes = append(writes, quantilesOf(calls.writes))
+		during += calls.during
+		made += len(both)
+		r.Failed += calls.failed
 	}
-	return quietResult{PerSecond: float64(len(all.took)) / all.during.Seconds(), Latency: quantilesOf(all.took), Failed: all.failed}
+	r.PerSecond = float64(made) / during.Seconds()
+	r.Latency, r.Reads, r.Writes = medianOf(all), medianOf(reads), medianOf(writes)
+	return r
+}
+
+// medianOf is the median of each quantile.
+func medianOf(list []quantiles) quantiles {
+	median := func(of func(quantiles) time.Duration) time.Duration {
+		var times []time.Duration
+		for _, q := range list {
+			times = append(times, of(q))
+		}
+		return quantilesOf(times).P50
+	}
+	return quantiles{P50: median(func(q quantiles) time.Duration { return q.P50 }), P99: median(func(q quantiles) time.Duration { return q.P99 })}
 }
 
 // beQuiet makes the quiet tenant's load for a while: requests at their times, however
@@ -168,8 +198,7 @@ func (n *neighbours) beQuiet(ctx context.Context, during time.Duration) (quietCa
 		return quietCalls{}, err
 	}
 	var mu sync.Mutex
-	var times []time.Duration
-	var failed int
+	var done quietCalls
 	var calls sync.WaitGroup
 	began := time.Now()
 	ticker := time.NewTicker(time.Second / quietPerSecond)
@@ -180,20 +209,23 @@ func (n *neighbours) beQuiet(ctx context.Context, during time.Duration) (quietCa
 			key := fmt.Sprintf("quiet-%d", rand.IntN(1000))
 			start := time.Now()
 			var err error
+			times := &done.writes
 			if i%2 == 0 {
 				_, err = kv.Put(ctx, key, value, nil)
 			} else {
+				times = &done.reads
 				_, err = kv.Get(ctx, key, nil)
 			}
 			took := time.Since(start)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil && !errors.Is(err, flotilla.ErrKeyNotFound) {
-				failed++
+				done.failed++
 			}
-			times = append(times, took)
+			*times = append(*times, took)
 		})
 	}
 	calls.Wait()
-	return quietCalls{took: times, failed: failed, during: time.Since(began)}, ctx.Err()
+	done.during = time.Since(began)
+	return done, ctx.Err()
 }

@@ -73,7 +73,7 @@ func parseOptions(args []string, usage io.Writer) (options, error) {
 	f.BoolVar(&o.restart, "restart", false, "kill -9 the preloaded servers at the end and time how soon they serve again")
 	f.IntVar(&o.namespaces, "namespaces", 0, "also measure a node with so many namespaces of 10 keys")
 	f.IntVar(&o.tenants, "tenants", 0, "also measure a node with so many tenants, each with a namespace and a key")
-	f.DurationVar(&o.neighbours, "neighbours", 0, "also measure for so long what a quiet tenant notices of two loud ones, after as long alone")
+	f.DurationVar(&o.neighbours, "neighbours", 0, "also measure for so long what a quiet tenant notices of two loud ones, and as long alone, in slices of some seconds")
 	f.IntVar(&o.leases, "leases", 0, "also measure a node that keeps so many leases of 10 s alive, and when leases end")
 	f.DurationVar(&o.leaseTime, "lease-time", 30*time.Second, "for how long the leases of -leases are kept alive while it is measured")
 	f.StringVar(&o.api, "api", apiFlotilla, "what the callers of Flotilla use: its own API by the SDK ("+apiFlotilla+"), or its etcd port by clientv3 ("+apiEtcd+")")

@@ -114,18 +114,20 @@ func (r *report) printTenants(out io.Writer) {
 func (r *report) printNeighbours(out io.Writer) {
 	n := r.Neighbours
 	var t table
-	t.row("quiet tenant", "op/s", "p50", "p99", "failed")
+	t.row("quiet tenant", "op/s", "p50", "p99", "reads p99", "writes p99", "failed")
 	for _, row := range []struct {
 		what string
 		of   quietResult
 	}{{"alone", n.Alone}, {"beside the others", n.Beside}} {
-		t.row(row.what, fmt.Sprintf("%.0f", row.of.PerSecond), row.of.Latency.P50.String(), row.of.Latency.P99.String(), fmt.Sprint(row.of.Failed))
+		t.row(row.what, fmt.Sprintf("%.0f", row.of.PerSecond), row.of.Latency.P50.String(), row.of.Latency.P99.String(),
+			row.of.Reads.P99.String(), row.of.Writes.P99.String(), fmt.Sprint(row.of.Failed))
 	}
 	fmt.Fprintln(out)
 	t.print(out)
-	fmt.Fprintf(out, "p99 beside the others is %.2f of alone; of the flood %s/s were let in, where it may %s/s and a burst of as many, and %s/s refused; %s maximal ranges a second, %d watches\n",
-		float64(n.Beside.Latency.P99)/float64(n.Alone.Latency.P99), thousands(n.Loud.Flooded), thousands(floodLimit),
-		thousands(n.Loud.Refused), thousands(n.Loud.Ranges), neighbourWatches)
+	each := func(n int64, seconds float64) string { return thousands(float64(n) / seconds) }
+	fmt.Fprintf(out, "p99 beside the others is %.2f of alone; of the flood %s/s were let in, where it may %s/s and a burst of as many at a time, and %s/s refused; %s maximal ranges a second, %d watches\n",
+		float64(n.Beside.Latency.P99)/float64(n.Alone.Latency.P99), each(n.Loud.Flooded, n.Loud.Seconds), thousands(floodLimit),
+		each(n.Loud.Refused, n.Loud.Seconds), each(n.Loud.Ranges, n.Loud.Seconds), neighbourWatches)
 }
 
 // table is rows of cells, the first of which is the heading.
