@@ -49,6 +49,9 @@ func TestRequestsOverTheRate(t *testing.T) {
 	require.Equal(t, "requests_per_second", info.GetMetadata()["limit"])
 	require.Positive(t, info.GetRetryAfter().AsDuration())
 	require.LessOrEqual(t, info.GetRetryAfter().AsDuration(), time.Second)
+	var refused *connect.Error
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, "1", refused.Meta().Get("Retry-After"))
 
 	batch, err := kv.Batch(t.Context(), &flotillav1.BatchRequest{Operations: []*flotillav1.Operation{{
 		Operation: &flotillav1.Operation_Get{Get: &flotillav1.GetRequest{Key: []byte("key")}},

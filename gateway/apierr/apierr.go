@@ -74,15 +74,17 @@ func newInfo(reason flotillav1.Reason, metadata map[string]string, retryAfter ti
 }
 
 // ToConnect returns err as the API tells it, with flotilla.v1.ErrorInfo as a
-// detail, and google.rpc.RetryInfo when there is a time to wait. The id of the
-// request is told with faults of the platform; empty is none. The result
+// detail; when there is a time to wait, also google.rpc.RetryInfo, and the header
+// Retry-After (in gRPC a trailer) for proxies and clients that know HTTP alone. The
+// id of the request is told with faults of the platform; empty is none. The result
 // unwraps to err, for logs.
 func ToConnect(err error, requestID string) *connect.Error {
 	a := find(err, requestID)
 	e := connect.NewError(a.code, &told{message: a.message, cause: err})
 	addDetail(e, a.info)
-	if a.info.GetRetryAfter() != nil {
-		addDetail(e, &errdetails.RetryInfo{RetryDelay: a.info.GetRetryAfter()})
+	if after := a.info.GetRetryAfter(); after != nil {
+		addDetail(e, &errdetails.RetryInfo{RetryDelay: after})
+		e.Meta().Set(retryAfterHeader, wholeSeconds(after.AsDuration()))
 	}
 	return e
 }

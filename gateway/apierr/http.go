@@ -10,6 +10,9 @@ import (
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 )
 
+// retryAfterHeader tells when to try again, in whole seconds.
+const retryAfterHeader = "Retry-After"
+
 // WriteHTTP answers a request of the plain HTTP surface with err: the message
 // flotilla.v1.Error as JSON, and the headers that HTTP has for it.
 func WriteHTTP(w http.ResponseWriter, err error, requestID string) {
@@ -27,7 +30,7 @@ func WriteHTTPStatus(w http.ResponseWriter, err error, requestID string, status 
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	if after := a.info.GetRetryAfter(); after != nil {
-		header.Set("Retry-After", wholeSeconds(after.AsDuration()))
+		header.Set(retryAfterHeader, wholeSeconds(after.AsDuration()))
 	}
 	if status == http.StatusUnauthorized {
 		header.Set("WWW-Authenticate", `Bearer realm="flotilla"`)

@@ -73,6 +73,11 @@ func TestErrorsOverTheWire(t *testing.T) {
 				require.Equal(t, want.GetInfo().GetRetryAfter().AsDuration(), info.GetRetryAfter().AsDuration())
 				require.Equal(t, info.GetRetryAfter().AsDuration(), retry.GetRetryDelay().AsDuration())
 				require.Equal(t, info.GetRetryAfter() != nil, retry != nil)
+				header := ""
+				if retry != nil {
+					header = "2" // whole seconds, rounded up
+				}
+				require.Equal(t, header, got.Meta().Get("Retry-After"))
 			})
 		}
 	}
