@@ -38,10 +38,11 @@ type Deletions interface {
 	Purges(ctx context.Context, limit uint64) ([]catalog.Purge, error)
 	DropSlice(ctx context.Context, p catalog.Purge, rowsMax uint32) (more bool, err error)
 	Purged(ctx context.Context, p catalog.Purge) error
+	ForgetKeyUses(ctx context.Context) (more bool, err error)
 }
 
-// Reaper removes what was deleted: tenants whose grace period is over, and the data
-// of namespaces, a slice at a time. It works on the node that leads the system shard.
+// Reaper removes what was deleted: tenants whose grace period is over, the data of
+// namespaces, a slice at a time, and when API keys were used that are gone. It works on the node that leads the system shard.
 // Each slice is a step by itself, and may be taken twice, so nothing is lost if the
 // node stops, and two that work at the same time do no harm.
 type Reaper struct {
@@ -88,6 +89,11 @@ func (r *Reaper) turn(ctx context.Context) (busy bool) {
 	if failed != nil {
 		r.log.Debug("deleted tenants cannot be removed now", "err", failed)
 	}
+	more, err := bounded(ctx, r.deletions.ForgetKeyUses)
+	if err != nil {
+		r.log.Debug("uses of API keys that are gone cannot be forgotten now", "err", err)
+	}
+	busy = busy || more
 	purges, err := bounded(ctx, func(ctx context.Context) ([]catalog.Purge, error) { return r.deletions.Purges(ctx, purgesSeen) })
 	if err != nil {
 		r.log.Debug("deleted namespaces cannot be listed now", "err", err)

@@ -26,6 +26,8 @@ type deletions struct {
 	// down is the shards that cannot be reached, and failing fails everything.
 	down    map[shards.ShardID]bool
 	failing bool
+	// keys is how many keys are gone whose use is known.
+	keys int
 	// slices counts what was removed of a namespace.
 	slices map[tenancy.NamespaceID]int
 }
@@ -99,6 +101,16 @@ func (d *deletions) Purged(_ context.Context, p catalog.Purge) error {
 	return nil
 }
 
+func (d *deletions) ForgetKeyUses(context.Context) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failing {
+		return false, errDown
+	}
+	d.keys = max(d.keys, 1) - 1
+	return d.keys > 0, nil
+}
+
 func (d *deletions) left() (tenants, namespaces int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -161,6 +173,7 @@ func TestReaperGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, d := &leading{node: "a"}, newDeletions(500, 3)
 		d.tenants["acme"], d.tenants["beta"] = 3, 1
+		d.keys = 5
 		stop := reap(t, l, d, "a", "b")
 		<-time.After(time.Second)
 		_, namespaces := d.left()
@@ -171,6 +184,7 @@ func TestReaperGoesOn(t *testing.T) {
 		synctest.Wait()
 		tenants, namespaces := d.left()
 		require.Zero(t, tenants+namespaces)
+		require.Zero(t, d.keys)
 		require.Equal(t, map[tenancy.NamespaceID]int{1: 500, 2: 3}, d.slices, "each slice once")
 		stop()
 	})

@@ -214,8 +214,7 @@ func (c *Catalog) revokeAPIKey(ctx context.Context, tenant tenancy.TenantID, id 
 	owned.owner.message.ApiKeys = max(owned.owner.message.GetApiKeys(), 1) - 1
 	t.replace(tenantKey(tenant), owned.owner.revision, owned.owner.message)
 	t.expect(apiKeyKey(id), owned.revision)
-	t.remove(apiKeyKey(id))
-	t.remove(tenantAPIKeyKey(tenant, id))
+	c.removeAPIKey(&t, tenant, id)
 	c.audit(ctx, &t, tenant, id, "API key revoked")
 	return c.commit(ctx, &t)
 }

@@ -23,6 +23,7 @@ const (
 	purgesPrefix     = "purges/"
 	tokenKeysPrefix  = "token-keys/"
 	duePrefix        = "due/"
+	endedKeysPrefix  = "ended-keys/"
 )
 
 func nodeKey(id string) string { return nodesPrefix + id }
@@ -74,6 +75,11 @@ func tenantAPIKeysPrefix(tenant tenancy.TenantID) string {
 
 func tenantAPIKeyKey(tenant tenancy.TenantID, id string) string {
 	return tenantAPIKeysPrefix(tenant) + id
+}
+
+// endedKeyKey orders API keys that are gone by when that was.
+func endedKeyKey(at time.Time, id string) string {
+	return fmt.Sprintf("%s%016x-%s", endedKeysPrefix, at.UnixMilli(), id)
 }
 
 // kindOf is the part of a key that may stand in an error: no names.

@@ -190,8 +190,7 @@ func (c *Catalog) eraseSlice(ctx context.Context, tenant tenancy.TenantID) (done
 	}
 	removed := 0
 	_, err = c.list(ctx, span{prefix: tenantAPIKeysPrefix(tenant), limit: removedOfTenantMax}, func(id string, _ *flotillav1.KeyValue) error {
-		t.remove(tenantAPIKeyKey(tenant, id))
-		t.remove(apiKeyKey(id))
+		c.removeAPIKey(&t, tenant, id)
 		removed++
 		return nil
 	})

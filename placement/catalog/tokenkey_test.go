@@ -2,7 +2,6 @@ package catalog_test
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -67,29 +66,4 @@ func TestSigningKeyIsOne(t *testing.T) {
 	}
 	ask()
 	require.Len(t, ask(), 1)
-}
-
-func TestKeyUses(t *testing.T) {
-	t.Parallel()
-	c, clock := newTimed(t)
-	ctx := t.Context()
-	var ids []string
-	for i := range 250 {
-		ids = append(ids, fmt.Sprintf("key-%03d", i))
-	}
-	require.NoError(t, c.NoteKeyUses(ctx, ids[10:240], clock.Now()))
-	require.NoError(t, c.NoteKeyUses(ctx, ids[:1], clock.Now().Add(time.Minute)))
-	uses, err := c.KeyUses(ctx, ids)
-	require.NoError(t, err)
-	require.Len(t, uses, 250)
-	for i, at := range uses {
-		switch {
-		case i == 0:
-			require.Equal(t, clock.Now().Add(time.Minute), at)
-		case i >= 10 && i < 240:
-			require.Equal(t, clock.Now(), at)
-		default:
-			require.True(t, at.IsZero(), i)
-		}
-	}
 }

@@ -998,7 +998,9 @@ func (x *APIKeyRecord) GetReplacedBy() string {
 	return ""
 }
 
-// KeyUseRecord is the last use of an API key, in the ledger: key-uses/<id>.
+// KeyUseRecord is the last use of an API key, in the ledger: key-uses/<id>. Of a key
+// that is gone it is removed a while later: the empty record ended-keys/<time>-<id>
+// in the catalog says so until then.
 type KeyUseRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In milliseconds since 1970, give or take some minutes.
