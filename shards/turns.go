@@ -83,7 +83,7 @@ func (t *turns) briefly(ctx context.Context, tenant tenancy.TenantID, read readF
 		}
 	}()
 	return read(func() error {
-		giveWay()
+		giveWay(ctx)
 		asks++
 		if taken || asks < shortAsks || ctx.Err() != nil {
 			return ctx.Err()
@@ -103,7 +103,7 @@ func (t *turns) atLength(ctx context.Context, tenant tenancy.TenantID, shard Sha
 	}
 	defer t.end(tenant)
 	return read(func() error {
-		giveWay()
+		giveWay(ctx)
 		return ctx.Err()
 	})
 }
@@ -116,11 +116,14 @@ const (
 )
 
 // giveWay lets those go first who have waited for the processor.
-func giveWay() {
+func giveWay(ctx context.Context) {
 	start := time.Now()
 	runtime.Gosched()
 	if away := time.Since(start); away > crowdedAfter {
-		time.Sleep(min(away, restMax))
+		select {
+		case <-time.After(min(away, restMax)):
+		case <-ctx.Done():
+		}
 	}
 }
 

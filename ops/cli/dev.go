@@ -105,7 +105,7 @@ func (o *devOptions) checkNodes() error {
 func runDev(ctx context.Context, env *Env, opts *devOptions) error {
 	cfg := opts.config
 	cfg.Log = opts.logger(env)
-	tuneRuntime(env, &cfg)
+	defer tuneRuntime(env, &cfg)()
 	cfg.Etcd.Anonymous = &etcd.Anonymous{Tenant: devTenant, Namespace: tenancy.DefaultNamespace}
 	cfg.Etcd.Reflection = true
 	cfg.Bootstrap = true

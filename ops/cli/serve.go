@@ -120,7 +120,7 @@ func (o *serveOptions) complete() error {
 func runServe(ctx context.Context, env *Env, opts *serveOptions) error {
 	cfg := opts.config
 	cfg.Log = opts.logger(env)
-	tuneRuntime(env, &cfg)
+	defer tuneRuntime(env, &cfg)()
 	return node.Run(ctx, cfg, func(ctx context.Context, n *node.Node) error {
 		if opts.tenant == "" {
 			return printServe(env, n, "")
@@ -172,11 +172,9 @@ func (o *nodeOptions) logger(env *Env) *slog.Logger {
 	return slog.New(slog.NewTextHandler(env.Err, &slog.HandlerOptions{Level: o.logLevel}))
 }
 
-// ballast is memory that is never touched, so that none is taken for it. The garbage
-// collector counts it.
-var ballast []byte
-
-// ballastBytes are worth half as many bytes of garbage before each collection.
+// ballastBytes is memory that the garbage collector counts, and that is never touched,
+// so that none is taken for it. It is worth half as many bytes of garbage before each
+// collection.
 const ballastBytes = 64 << 20
 
 // tuneRuntime sets Go's knobs as a node needs them, unless the operator has chosen.
@@ -192,7 +190,10 @@ const ballastBytes = 64 << 20
 // to spare the operating system decides, which is quicker to prefer the one that
 // waited. On two processors that halves what a quiet tenant notices of loud ones, and
 // costs no throughput (ops/decisions/0009).
-func tuneRuntime(env *Env, cfg *node.Config) {
+//
+// It is so until the function that it returns is called.
+func tuneRuntime(env *Env, cfg *node.Config) (end func()) {
+	var ballast []byte
 	if _, chosen := env.LookupEnv("GOGC"); !chosen {
 		debug.SetGCPercent(50)
 		ballast = make([]byte, ballastBytes)
@@ -202,6 +203,7 @@ func tuneRuntime(env *Env, cfg *node.Config) {
 		cfg.Shards.LongReadsMax = max(1, processors-1)
 		runtime.GOMAXPROCS(processors + 1)
 	}
+	return func() { runtime.KeepAlive(ballast) }
 }
 
 // bindAddresses are the flags of ports that clients and operators use.

@@ -193,7 +193,7 @@ func (l *loud) watch(ctx context.Context, making *sync.WaitGroup) error {
 	})
 	for _, channel := range channels {
 		making.Go(func() {
-			for range channel { //nolint:revive // they are only to be taken
+			for range channel { // they are only to be taken
 			}
 		})
 	}

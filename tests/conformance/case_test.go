@@ -5,11 +5,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flotillakv/flotilla/tests/process"
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/flotillakv/flotilla/tests/process"
 )
 
 // testCase is something that is done to both sides alike. Its keys begin with a

@@ -8,10 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flotillakv/flotilla/tests/process"
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/flotillakv/flotilla/tests/process"
 )
 
 // TestWatchOverKills kills a node under writers and a watch of clientv3, which

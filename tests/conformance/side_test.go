@@ -8,11 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flotillakv/flotilla/tests/process"
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
+
+	"github.com/flotillakv/flotilla/tests/process"
 )
 
 func TestMain(m *testing.M) {

@@ -64,7 +64,11 @@ func TestLoudNeighbours(t *testing.T) {
 	for range 4 {
 		loud.Go(func() {
 			for ctx.Err() == nil {
-				for range ranges.Range(ctx, flotilla.KeyRange{}, nil) { //nolint:revive // it is only to be read
+				for _, err := range ranges.Range(ctx, flotilla.KeyRange{}, nil) {
+					if err != nil && ctx.Err() == nil {
+						t.Errorf("ranges: %v", err)
+						return
+					}
 				}
 			}
 		})

@@ -120,7 +120,9 @@ func openEtcdStreams(ctx context.Context, t *testing.T, owner, credential string
 	}
 	require.NoError(t, invoke(its, "/v3lockpb.Lock/Lock", &v3lockpb.LockRequest{Name: []byte("held")}, &v3lockpb.LockResponse{}))
 	require.NoError(t, invoke(its, "/v3electionpb.Election/Campaign", &v3electionpb.CampaignRequest{Name: []byte("led")}, &v3electionpb.CampaignResponse{}))
-	open("Lock", func() error { return invoke(mine, "/v3lockpb.Lock/Lock", &v3lockpb.LockRequest{Name: []byte("held")}, &v3lockpb.LockResponse{}) })
+	open("Lock", func() error {
+		return invoke(mine, "/v3lockpb.Lock/Lock", &v3lockpb.LockRequest{Name: []byte("held")}, &v3lockpb.LockResponse{})
+	})
 	open("Campaign", func() error {
 		return invoke(mine, "/v3electionpb.Election/Campaign", &v3electionpb.CampaignRequest{Name: []byte("led")}, &v3electionpb.CampaignResponse{})
 	})
