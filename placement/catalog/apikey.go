@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
@@ -118,22 +117,6 @@ func (c *Catalog) addAPIKey(ctx context.Context, t *change, key *APIKey) error {
 	t.replace(tenantKey(key.Tenant), owner.revision, owner.message)
 	putAPIKey(t, key)
 	return nil
-}
-
-// describeKey is what the audit log tells of a key.
-func describeKey(key *APIKey) string {
-	allowed := make([]string, len(key.Permissions))
-	for i, p := range key.Permissions {
-		allowed[i] = fmt.Sprintf("%s in %q under %q", p.Actions, p.Namespace, p.Prefix)
-	}
-	if len(allowed) == 0 {
-		allowed = []string{"everything"}
-	}
-	text := "allows " + strings.Join(allowed, ", ")
-	if !key.Expire.IsZero() {
-		text += ", ends " + key.Expire.UTC().Format(time.RFC3339)
-	}
-	return text
 }
 
 // APIKey finds a key by its id, mostly without leaving memory. It returns

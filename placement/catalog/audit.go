@@ -40,15 +40,6 @@ func WithAct(ctx context.Context, act Act) context.Context {
 // auditDetailBytesMax bounds what one entry tells, in bytes: entries stay for ever.
 const auditDetailBytesMax = 1 << 10
 
-// shortened is the beginning of a text that is too long for the audit log.
-func shortened(detail string) string {
-	const more = "..."
-	if len(detail) <= auditDetailBytesMax {
-		return detail
-	}
-	return strings.ToValidUTF8(detail[:auditDetailBytesMax-len(more)], "") + more
-}
-
 // audit has the change written to the audit log with it, in one transaction: there
 // is no act without its entry, and no entry without its act. The detail must hold no
 // secret.
@@ -56,7 +47,7 @@ func (c *Catalog) audit(ctx context.Context, t *change, tenant tenancy.TenantID,
 	act, _ := ctx.Value(actKey{}).(Act)
 	t.put(auditKey(c.now(), rand.Text()), &internalv1.AuditRecord{Entry: &adminv1.AuditEntry{
 		Actor: cmp.Or(act.Actor, "flotilla"), Address: act.Address, Act: act.Procedure, RequestId: act.RequestID,
-		Tenant: string(tenant), Subject: subject, Detail: shortened(detail),
+		Tenant: string(tenant), Subject: subject, Detail: shortened(detail, auditDetailBytesMax),
 	}})
 }
 

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flotillakv/flotilla/placement/catalog"
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
@@ -64,17 +66,71 @@ func TestAudit(t *testing.T) {
 	require.Equal(t, clock.Now().UTC(), e.GetTime().AsTime())
 }
 
+// lastDetail is what the newest entry tells.
+func lastDetail(t *testing.T, c *catalog.Catalog) string {
+	t.Helper()
+	entries, _, err := c.ListAudit(t.Context(), catalog.AuditFilter{Limit: 1})
+	require.NoError(t, err)
+	require.LessOrEqual(t, len(entries[0].GetDetail()), 1<<10)
+	return entries[0].GetDetail()
+}
+
 // TestAuditDetailsAreShort: a key may allow much, and its entry is no longer for it.
 func TestAuditDetailsAreShort(t *testing.T) {
 	t.Parallel()
 	c, clock := newTimed(t)
 	newTimedTenant(t, c, "acme")
 	clock.move(time.Millisecond)
-	long := tenancy.Permissions{{Actions: tenancy.ActionRead, Prefix: []byte(strings.Repeat("\u20ac", 1000))}}
-	_, err := c.CreateAPIKey(t.Context(), catalog.APIKey{ID: "k2", Tenant: "acme", Permissions: long})
+	long := tenancy.Permission{Actions: tenancy.ActionRead, Prefix: []byte(strings.Repeat("\u20ac", 1000))}
+	_, err := c.CreateAPIKey(t.Context(), catalog.APIKey{ID: "k2", Tenant: "acme", Permissions: tenancy.Permissions{long}})
 	require.NoError(t, err)
-	entries, _, err := c.ListAudit(t.Context(), catalog.AuditFilter{Limit: 1})
+	require.True(t, strings.HasSuffix(lastDetail(t, c), "\u20ac..."))
+
+	clock.move(time.Millisecond)
+	many := tenancy.Permissions{long}
+	for range 49 {
+		many = append(many, tenancy.Permission{Actions: tenancy.ActionRead, Namespace: strings.Repeat("n", 60)})
+	}
+	_, err = c.CreateAPIKey(t.Context(), catalog.APIKey{ID: "k3", Tenant: "acme", Permissions: many, Expire: clock.Now().Add(time.Hour)})
 	require.NoError(t, err)
-	require.LessOrEqual(t, len(entries[0].GetDetail()), 1<<10+3)
-	require.True(t, strings.HasSuffix(entries[0].GetDetail(), "..."))
+	require.True(t, strings.HasSuffix(lastDetail(t, c), ", and 46 more, ends 2027-01-15T09:00:00Z"), lastDetail(t, c))
+}
+
+// TestAuditOfIssuers: an entry tells whom an issuer lets in and what they may.
+func TestAuditOfIssuers(t *testing.T) {
+	t.Parallel()
+	c, clock := newTimed(t)
+	newTimedTenant(t, c, "acme")
+	issuer := &flotillav1.Issuer{Name: "ci", Issuer: "https://ci.example", Audience: "flotilla:acme"}
+	set := func() string {
+		t.Helper()
+		clock.move(time.Millisecond)
+		require.NoError(t, c.SetIssuer(t.Context(), "acme", issuer))
+		return lastDetail(t, c)
+	}
+	rule := func(claims map[string]string, permissions ...tenancy.Permission) *flotillav1.IssuerRule {
+		return &flotillav1.IssuerRule{Claims: claims, Permissions: tenancy.Permissions(permissions).Proto()}
+	}
+	issuer.Rules = []*flotillav1.IssuerRule{
+		rule(map[string]string{"sub": "repo:acme/web:*", "ref": "main"}, tenancy.Permission{Actions: tenancy.ActionRead | tenancy.ActionWrite, Namespace: "deploys"}),
+		rule(map[string]string{"groups": "sre"}, tenancy.Permission{Actions: tenancy.ActionAdmin}),
+	}
+	require.Equal(t, `issuer set: https://ci.example for "flotilla:acme", keys fetched: `+
+		`"ref"="main" and "sub"="repo:acme/web:*" allows read|write in "deploys" under ""; "groups"="sre" allows admin in "" under ""`, set())
+
+	issuer.Jwks = `{"keys":"of-the-issuer"}`
+	issuer.Issuer += "/" + strings.Repeat("p", 490)
+	issuer.Audience += ":" + strings.Repeat("a", 490)
+	for i := range 14 {
+		claims := make(map[string]string)
+		for j := range 16 {
+			claims[fmt.Sprintf("claim-%02d", j)] = strings.Repeat("v", 500)
+		}
+		issuer.Rules = append(issuer.Rules, rule(claims, tenancy.Permission{Actions: tenancy.ActionRead, Prefix: []byte(fmt.Sprintf("%d/%s", i, strings.Repeat("x", 400)))}))
+	}
+	detail := set()
+	require.Contains(t, detail, ", keys given: ")
+	require.NotContains(t, detail, "of-the-issuer")
+	require.Contains(t, detail, `and 15 more allows read in "" under "0/xx`)
+	require.True(t, strings.HasSuffix(detail, "; and 13 more"), detail)
 }

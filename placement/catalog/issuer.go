@@ -43,9 +43,14 @@ func (c *Catalog) Issuers(ctx context.Context, tenant tenancy.TenantID) (*Issuer
 }
 
 // SetIssuer sets an issuer, in the place of the one of its name if there is one. It
-// returns tenancy.ErrTenantNotFound or a *tenancy.QuotaError.
+// returns tenancy.ErrTenantNotFound, a *tenancy.QuotaError, or what
+// tenancy.ParsePermissions does.
 func (c *Catalog) SetIssuer(ctx context.Context, tenant tenancy.TenantID, issuer *flotillav1.Issuer) error {
-	return c.alterIssuers(ctx, tenant, issuer.GetName(), "issuer set: "+issuer.GetIssuer()+" for "+issuer.GetAudience(), func(list []*flotillav1.Issuer) ([]*flotillav1.Issuer, error) {
+	detail, err := describeIssuer(issuer)
+	if err != nil {
+		return err
+	}
+	return c.alterIssuers(ctx, tenant, issuer.GetName(), "issuer set: "+detail, func(list []*flotillav1.Issuer) ([]*flotillav1.Issuer, error) {
 		list = slices.DeleteFunc(list, func(i *flotillav1.Issuer) bool { return i.GetName() == issuer.GetName() })
 		if len(list) >= issuersMax {
 			return nil, &tenancy.QuotaError{Limit: "issuers", Value: issuersMax}
