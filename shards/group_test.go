@@ -259,12 +259,16 @@ func TestLeadershipIsHandedOver(t *testing.T) {
 	n1, n2, n3 := g.three()
 	require.Zero(t, n1.HandOver(g.ctx(), []string{nodeID("03"), nodeID("02")}))
 	require.False(t, n1.Leads(dataShard))
-	require.Eventually(t, func() bool { return n3.Leads(dataShard) }, waitMax, time.Millisecond)
+	// Mostly it is the third one; on a machine that was busy for a while, the second.
+	require.Eventually(t, func() bool { return n3.Leads(dataShard) || n2.Leads(dataShard) }, waitMax, time.Millisecond)
+	leader, gone := n3, "02"
+	if n2.Leads(dataShard) {
+		leader, gone = n2, "03"
+	}
 	// The one that comes first is gone: the next one takes over.
-	g.stop("02")
-	require.Zero(t, n3.HandOver(g.ctx(), []string{nodeID("02"), nodeID("01")}))
-	g.put([]*shards.Host{n1, n3}, "a", "after")
-	_ = n2
+	g.stop(gone)
+	require.Zero(t, leader.HandOver(g.ctx(), []string{nodeID(gone), nodeID("01")}))
+	g.put([]*shards.Host{n1, leader}, "a", "after")
 }
 
 // TestWatchesEndOnAReplicaThatIsCutOff: it will not show what happens elsewhere.
