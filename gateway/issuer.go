@@ -37,7 +37,13 @@ func (h *tenantHandler) ListIssuers(ctx context.Context, _ *flotillav1.ListIssue
 	if err != nil {
 		return nil, err
 	}
-	return &flotillav1.ListIssuersResponse{Issuers: issuers.List}, nil
+	response := &flotillav1.ListIssuersResponse{Issuers: issuers.List}
+	for _, issuer := range issuers.List {
+		if h.auth.IssuerFailed(issuer) {
+			response.Unreachable = append(response.Unreachable, issuer.GetName())
+		}
+	}
+	return response, nil
 }
 
 // DeleteIssuer implements TenantService.

@@ -85,7 +85,7 @@ func New(
 	}, options))
 	mux.Handle(flotillav1connect.NewAuthServiceHandler(&authHandler{catalog: cat, meter: kv.Meter(), clusterID: cfg.ClusterID, now: time.Now}, options))
 	mux.Handle(jwksPath, newJWKS(cat, time.Now, log))
-	mux.Handle(flotillav1connect.NewTenantServiceHandler(&tenantHandler{administration: administration{catalog: cat, kv: kv, now: time.Now}},
+	mux.Handle(flotillav1connect.NewTenantServiceHandler(&tenantHandler{auth: authenticator, administration: administration{catalog: cat, kv: kv, now: time.Now}},
 		options, connect.WithInterceptors(newActs(time.Now))))
 	procedures := limitBodyTime(intercept.KeepResponse(intercept.KeepCertificate(mux)), intercept.TimeoutMax, log)
 	plain := rest.New(kv, authenticator, metrics, log, &s.watches, cfg.StallMax)

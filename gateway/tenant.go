@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 
+	"github.com/flotillakv/flotilla/gateway/intercept"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
 	"github.com/flotillakv/flotilla/tenancy"
@@ -12,6 +13,7 @@ import (
 type tenantHandler struct {
 	flotillav1connect.UnimplementedTenantServiceHandler
 	administration
+	auth *intercept.Authenticator
 }
 
 // administrator is the caller, if it may administrate its tenant.

@@ -11,7 +11,8 @@ var (
 	// malformed, unknown, expired or revoked. Which of these is not told.
 	ErrUnauthenticated = errors.New("the credential is missing or not valid")
 	// ErrIssuerUnreachable says that the keys of a token's issuer are not to be had
-	// now, so that the token was not looked at.
+	// now, so that the token was not looked at. Its sender is not told: it is told
+	// ErrUnauthenticated.
 	ErrIssuerUnreachable = errors.New("the keys of the token's issuer cannot be fetched")
 	// ErrPermissionDenied says that the credential does not allow this.
 	ErrPermissionDenied = errors.New("the credential does not allow this")

@@ -257,13 +257,6 @@ var table = []row{
 		retryAfter: 5 * time.Second,
 	},
 	{
-		match: matchIs(tenancy.ErrIssuerUnreachable),
-		code:  connect.CodeUnavailable, status: http.StatusServiceUnavailable,
-		reason:     flotillav1.Reason_REASON_ISSUER_UNREACHABLE,
-		advice:     "nothing was applied; check the issuer's URL, or give its keys with it",
-		retryAfter: 30 * time.Second,
-	},
-	{
 		match: matchAs(func(e *auth.InvalidIssuerError) facts { return facts{metadata: map[string]string{"field": e.Field}} }),
 		code:  connect.CodeInvalidArgument, status: http.StatusBadRequest,
 		reason: flotillav1.Reason_REASON_INVALID_FIELD,

@@ -234,8 +234,9 @@ func samples() []sample {
 			message: "no API key of this id",
 		},
 		{
-			name: "issuer that does not answer", err: fmt.Errorf("verify: %w: refused", tenancy.ErrIssuerUnreachable),
-			code: connect.CodeUnavailable, status: 503, reason: flotillav1.Reason_REASON_ISSUER_UNREACHABLE, retryAfter: 30 * time.Second,
+			name: "issuer that does not answer", err: fmt.Errorf("%w: %w: refused", auth.ErrBadToken, tenancy.ErrIssuerUnreachable),
+			code: connect.CodeUnauthenticated, status: 401, reason: flotillav1.Reason_REASON_UNAUTHENTICATED,
+			message: "the credential is missing or not valid: send",
 		},
 		{
 			name: "issuer", err: &auth.InvalidIssuerError{Field: "rules", Message: "takes 1 to 16 rules"},

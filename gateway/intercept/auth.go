@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/flotillakv/flotilla/placement/catalog"
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/tenancy"
 	"github.com/flotillakv/flotilla/tenancy/auth"
 )
@@ -22,6 +23,7 @@ type Records interface {
 // IssuerKeys finds the public keys of OpenID Connect issuers; it is oidc.Keys.
 type IssuerKeys interface {
 	Find(ctx context.Context, url, id string) (*auth.IssuerKeys, error)
+	Failed(url string) bool
 }
 
 // AuthConfig is what an Authenticator needs.
@@ -174,6 +176,12 @@ func (a *Authenticator) Anonymous(ctx context.Context, id tenancy.TenantID, perm
 		return nil, err
 	}
 	return &tenancy.Principal{Tenant: id, Permissions: permissions, Limits: tenant.Limits, Weight: tenant.Weight}, nil
+}
+
+// IssuerFailed tells whether this node could not fetch the keys of a tenant's issuer
+// when it last tried.
+func (a *Authenticator) IssuerFailed(issuer *flotillav1.Issuer) bool {
+	return a.tokens.keys != nil && issuer.GetJwks() == "" && a.tokens.keys.Failed(issuer.GetIssuer())
 }
 
 // StillValid returns an error as that of Authenticate once the credential of a

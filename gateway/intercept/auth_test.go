@@ -287,22 +287,34 @@ func TestIssuerKeysThatAreGivenUp(t *testing.T) {
 	_, err = f.credential(t, text)
 	require.ErrorIs(t, err, tenancy.ErrUnauthenticated)
 
+	require.False(t, f.IssuerFailed(issuer))
+
+	fetched.down = true
+	_, err = f.credential(t, text)
+	require.ErrorIs(t, err, tenancy.ErrUnauthenticated, "who cannot be known is told no more than a stranger")
+	require.ErrorIs(t, err, tenancy.ErrIssuerUnreachable, "the log is")
+	require.True(t, f.IssuerFailed(issuer))
 	f.tokens.keys = nil
 	_, err = f.credential(t, text)
-	require.ErrorIs(t, err, tenancy.ErrIssuerUnreachable)
-	require.NotErrorIs(t, err, tenancy.ErrUnauthenticated)
+	require.ErrorIs(t, err, tenancy.ErrUnauthenticated)
 }
 
 // fetchedKeys are an issuer's keys as its server tells them.
 type fetchedKeys struct {
 	text  string
 	asked int
+	down  bool
 }
 
 func (k *fetchedKeys) Find(context.Context, string, string) (*auth.IssuerKeys, error) {
 	k.asked++
+	if k.down {
+		return nil, tenancy.ErrIssuerUnreachable
+	}
 	return auth.ParseIssuerKeys([]byte(k.text))
 }
+
+func (k *fetchedKeys) Failed(string) bool { return k.down }
 
 func TestCertificates(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -140,7 +141,9 @@ func (t *tokens) look(ctx context.Context, text string, now time.Time) (*verifie
 	return &verified{claims: claims, expire: claims.Expire, lookAgain: claims.Expire}, nil
 }
 
-// lookIssuer verifies a token that claims to be of a tenant's issuer.
+// lookIssuer verifies a token that claims to be of a tenant's issuer. Who cannot prove
+// it is not told whether the tenant has that issuer: also if the keys cannot be fetched
+// the error wraps tenancy.ErrUnauthenticated.
 func (t *tokens) lookIssuer(ctx context.Context, text string, peeked auth.IssuerToken, now time.Time) (*verified, error) {
 	issuers, err := t.records.Issuers(ctx, peeked.Tenant)
 	if err != nil {
@@ -159,6 +162,9 @@ func (t *tokens) lookIssuer(ctx context.Context, text string, peeked auth.Issuer
 				FromToken: true, Permissions: permissions, Expire: expire,
 			}}, nil
 		}
+	}
+	if errors.Is(err, tenancy.ErrIssuerUnreachable) {
+		return nil, fmt.Errorf("%w: %w", auth.ErrBadToken, err)
 	}
 	return nil, err
 }

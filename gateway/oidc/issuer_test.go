@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -105,7 +106,7 @@ func (c *clock) move(d time.Duration) {
 }
 
 func (i *local) keys(c *clock) *Keys {
-	return New(Config{AllowPrivate: true, Transport: i.server.Client().Transport, Now: c.Now})
+	return New(Config{AllowPrivate: true, Transport: i.server.Client().Transport, Now: c.Now, Log: slog.New(slog.DiscardHandler)})
 }
 
 func TestKeysAreFetchedSeldom(t *testing.T) {
@@ -161,7 +162,7 @@ func TestManyTokensAskOnce(t *testing.T) {
 func TestWaitingEndsWithItsCaller(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		keys := New(Config{Now: time.Now, Transport: silent{}})
+		keys := New(Config{Now: time.Now, Transport: silent{}, Log: slog.New(slog.DiscardHandler)})
 		begin := time.Now()
 		first := make(chan error, 1)
 		go func() {
@@ -226,6 +227,7 @@ func TestIssuersThatAnswerWrong(t *testing.T) {
 			good := issuer.keys(c)
 			_, err := good.Find(t.Context(), issuer.server.URL, "one")
 			require.NoError(t, err)
+			require.False(t, good.Failed(issuer.server.URL))
 			issuer.set(change)
 			_, err = issuer.keys(c).Find(t.Context(), issuer.server.URL, "one")
 			require.ErrorIs(t, err, tenancy.ErrIssuerUnreachable)
@@ -234,6 +236,13 @@ func TestIssuersThatAnswerWrong(t *testing.T) {
 			old, err := good.Find(t.Context(), issuer.server.URL, "one")
 			require.NoError(t, err)
 			require.True(t, old.Has("one"))
+			require.True(t, good.Failed(issuer.server.URL), "old keys do not hide it")
+			issuer.set(func(i *local) { i.discovery, i.jwks = nil, nil })
+			c.move(time.Hour)
+			_, err = good.Find(t.Context(), issuer.server.URL, "one")
+			require.NoError(t, err)
+			require.False(t, good.Failed(issuer.server.URL))
+			require.False(t, good.Failed("https://never-asked.example"))
 		})
 	}
 }
@@ -254,7 +263,7 @@ func endless(w http.ResponseWriter, r *http.Request) {
 func TestCertificatesAreChecked(t *testing.T) {
 	t.Parallel()
 	issuer := startIssuer(t)
-	keys := New(Config{AllowPrivate: true, Now: time.Now})
+	keys := New(Config{AllowPrivate: true, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	_, err := keys.Find(t.Context(), issuer.server.URL, "one")
 	require.ErrorIs(t, err, tenancy.ErrIssuerUnreachable)
 	require.ErrorContains(t, err, "certificate")
@@ -263,7 +272,7 @@ func TestCertificatesAreChecked(t *testing.T) {
 func TestPrivateIssuersAreNotAsked(t *testing.T) {
 	t.Parallel()
 	issuer := startIssuer(t)
-	keys := New(Config{Now: time.Now})
+	keys := New(Config{Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	_, err := keys.Find(t.Context(), issuer.server.URL, "one")
 	require.ErrorIs(t, err, tenancy.ErrIssuerUnreachable)
 	require.ErrorContains(t, err, "not a public one")

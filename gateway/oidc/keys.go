@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -43,12 +44,15 @@ type Config struct {
 	Transport http.RoundTripper
 	// Now is the clock.
 	Now func() time.Time
+	// Log is told of issuers whose keys cannot be fetched, each every 30 s at most.
+	Log *slog.Logger
 }
 
 // Keys are the keys of issuers. Safe for concurrent use.
 type Keys struct {
 	client *http.Client
 	now    func() time.Time
+	log    *slog.Logger
 	slots  chan struct{}
 
 	mu     sync.Mutex
@@ -64,6 +68,8 @@ type issuer struct {
 	keys  *auth.IssuerKeys // nil before the first that were had
 	had   time.Time
 	asked time.Time
+	// failed tells that the last fetch was in vain.
+	failed bool
 }
 
 // New makes the keys of no issuer yet.
@@ -81,7 +87,7 @@ func New(cfg Config) *Keys {
 		}
 	}
 	return &Keys{
-		now: cfg.Now, issuer: kept, slots: make(chan struct{}, fetchesMax),
+		now: cfg.Now, log: cfg.Log, issuer: kept, slots: make(chan struct{}, fetchesMax),
 		client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 }
@@ -105,13 +111,29 @@ func (k *Keys) Find(ctx context.Context, url, id string) (*auth.IssuerKeys, erro
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.asked = k.now()
-	if err == nil {
+	if i.failed = err != nil; i.failed {
+		k.log.Info("keys of an issuer cannot be fetched", "issuer", url, "err", err)
+	} else {
 		i.keys, i.had = fetched, i.asked
 	}
 	if i.keys == nil {
 		return nil, fmt.Errorf("%w: %w", tenancy.ErrIssuerUnreachable, err)
 	}
 	return i.keys, nil // old ones are better than none: tokens end by themselves
+}
+
+// Failed tells whether the last fetch of an issuer's keys was in vain. Keys from before
+// may still be in use.
+func (k *Keys) Failed(url string) bool {
+	k.mu.Lock()
+	i, ok := k.issuer.Peek(url)
+	k.mu.Unlock()
+	if !ok {
+		return false
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.failed
 }
 
 // begin waits until nobody else asks. A caller that has left already still asks if

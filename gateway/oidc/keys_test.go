@@ -3,6 +3,7 @@ package oidc_test
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -38,7 +39,7 @@ func TestCallersThatGoAway(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
 	issuer := &answers{}
-	keys := oidc.New(oidc.Config{Transport: issuer, Now: func() time.Time { return now }})
+	keys := oidc.New(oidc.Config{Transport: issuer, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }})
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := keys.Find(gone, issuerURL, "k1")
@@ -59,7 +60,7 @@ func TestCallersThatGoAway(t *testing.T) {
 // TestAddressesThatAreNotPublic are not connected to, whatever a tenant says.
 func TestAddressesThatAreNotPublic(t *testing.T) {
 	t.Parallel()
-	keys := oidc.New(oidc.Config{Now: time.Now})
+	keys := oidc.New(oidc.Config{Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	for _, host := range []string{
 		"127.0.0.1:1", "[::1]:1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "100.64.0.1", "[fd00::1]", "[fe80::1]", "[::ffff:10.0.0.1]", "0.0.0.0:1",
 	} {

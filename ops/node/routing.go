@@ -48,7 +48,7 @@ func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 	n.keyUses = intercept.NewKeyUses(n.catalog, fault.Now, n.cfg.Log)
 	n.authenticator = intercept.NewAuthenticator(intercept.AuthConfig{
 		Records: n.catalog, ClusterID: n.dir.Identity().ClusterID, Uses: n.keyUses, Guard: n.guard, Now: fault.Now,
-		Issuers: oidc.New(oidc.Config{AllowPrivate: n.cfg.PrivateIssuers, Now: fault.Now}),
+		Issuers: oidc.New(oidc.Config{AllowPrivate: n.cfg.PrivateIssuers, Now: fault.Now, Log: n.cfg.Log}),
 	})
 	return stop, nil
 }

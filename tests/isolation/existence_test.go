@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -209,6 +210,42 @@ func TestKeysOfOthersAreUnknown(t *testing.T) {
 		method := methodsOf("flotilla.admin.v1")[0]
 		return protocolsOf1(shared.node.OpsURL(), newPlace())[0].call(t.Context(), method, "flo_"+said+"_"+wrong, &flotillav1.GetRequest{}).text(said)
 	}, "bootstrap", "nobody")
+}
+
+// TestIssuersOfOthersAreUnknown shows tokens that claim to be of an issuer that a
+// tenant has, whose keys cannot be fetched, and such as claim to be of another one:
+// whoever has no token of it is not told which issuers a tenant has.
+func TestIssuersOfOthersAreUnknown(t *testing.T) {
+	t.Parallel()
+	a, i := newTenant(t), newIssuer(t)
+	const unreachable, other = "https://127.0.0.1:1/issuer", "https://127.0.0.1:1/absent"
+	i.record.Issuer, i.record.Jwks = unreachable, ""
+	_, err := as(a.key).tenants.SetIssuer(t.Context(), &flotillav1.SetIssuerRequest{Issuer: i.record})
+	require.NoError(t, err)
+	token := func(issuer string) string {
+		of := *i
+		of.record = &flotillav1.Issuer{Issuer: issuer}
+		return of.token(t, a.name, "job-1", time.Hour)
+	}
+	get, _ := methodNamed("KVService.Get")
+	rangeKeys, _ := methodNamed("KV.Range")
+	etcd := dialEtcd(t, newPlace())
+	for _, protocol := range protocolsOf(shared.node.APIURL(), newPlace()) {
+		requireSame(t, protocol.name, func(said string) string {
+			return protocol.call(t.Context(), get, token(said), &flotillav1.GetRequest{Key: walkKey()}).text(said)
+		}, unreachable, other)
+	}
+	requireSame(t, "plain HTTP", func(said string) string {
+		return plainText(t, http.MethodGet, "/v1/kv/k", token(said), said)
+	}, unreachable, other)
+	requireSame(t, "etcd's token", func(said string) string {
+		return etcd.call(t.Context(), rangeKeys, token(said), &pb.RangeRequest{Key: walkKey()}).text(said)
+	}, unreachable, other)
+	requireSame(t, "Authenticate", login(t, etcd, func(said string) (string, string) { return a.name, token(said) }), unreachable, other)
+
+	listed, err := as(a.key).tenants.ListIssuers(t.Context(), &flotillav1.ListIssuersRequest{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"ci"}, listed.GetUnreachable(), "its administrators are")
 }
 
 func login(t *testing.T, etcd overGRPC, as func(said string) (name, password string)) func(string) string {

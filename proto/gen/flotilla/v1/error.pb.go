@@ -112,8 +112,6 @@ const (
 	Reason_REASON_WRONG_STATE Reason = 38
 	// The cluster has no such node.
 	Reason_REASON_NODE_NOT_FOUND Reason = 39
-	// The keys of the token's issuer cannot be fetched, so the token was not looked at.
-	Reason_REASON_ISSUER_UNREACHABLE Reason = 40
 )
 
 // Enum value maps for Reason.
@@ -159,7 +157,6 @@ var (
 		37: "REASON_ISSUER_NOT_FOUND",
 		38: "REASON_WRONG_STATE",
 		39: "REASON_NODE_NOT_FOUND",
-		40: "REASON_ISSUER_UNREACHABLE",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":         0,
@@ -202,7 +199,6 @@ var (
 		"REASON_ISSUER_NOT_FOUND":    37,
 		"REASON_WRONG_STATE":         38,
 		"REASON_NODE_NOT_FOUND":      39,
-		"REASON_ISSUER_UNREACHABLE":  40,
 	}
 )
 
@@ -390,7 +386,7 @@ const file_flotilla_v1_error_proto_rawDesc = "" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12*\n" +
-	"\x04info\x18\x03 \x01(\v2\x16.flotilla.v1.ErrorInfoR\x04info*\xd5\b\n" +
+	"\x04info\x18\x03 \x01(\v2\x16.flotilla.v1.ErrorInfoR\x04info*\xd7\b\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_INTERNAL\x10\x01\x12\x18\n" +
@@ -432,8 +428,7 @@ const file_flotilla_v1_error_proto_rawDesc = "" +
 	"\x11REASON_LAST_OWNER\x10$\x12\x1b\n" +
 	"\x17REASON_ISSUER_NOT_FOUND\x10%\x12\x16\n" +
 	"\x12REASON_WRONG_STATE\x10&\x12\x19\n" +
-	"\x15REASON_NODE_NOT_FOUND\x10'\x12\x1d\n" +
-	"\x19REASON_ISSUER_UNREACHABLE\x10(B\xab\x01\n" +
+	"\x15REASON_NODE_NOT_FOUND\x10'\"\x04\b(\x10(*\x19REASON_ISSUER_UNREACHABLEB\xab\x01\n" +
 	"\x0fcom.flotilla.v1B\n" +
 	"ErrorProtoP\x01Z?github.com/flotillakv/flotilla/proto/gen/flotilla/v1;flotillav1\xa2\x02\x03FXX\xaa\x02\vFlotilla.V1\xca\x02\vFlotilla\\V1\xe2\x02\x17Flotilla\\V1\\GPBMetadata\xea\x02\fFlotilla::V1b\x06proto3"
 

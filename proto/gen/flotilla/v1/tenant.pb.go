@@ -1872,7 +1872,10 @@ func (*ListIssuersRequest) Descriptor() ([]byte, []int) {
 type ListIssuersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// By name.
-	Issuers       []*Issuer `protobuf:"bytes,1,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	Issuers []*Issuer `protobuf:"bytes,1,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	// The names of those whose keys the node that answers could not fetch when it last
+	// tried. While it has none of theirs their tokens are refused as UNAUTHENTICATED.
+	Unreachable   []string `protobuf:"bytes,2,rep,name=unreachable,proto3" json:"unreachable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1910,6 +1913,13 @@ func (*ListIssuersResponse) Descriptor() ([]byte, []int) {
 func (x *ListIssuersResponse) GetIssuers() []*Issuer {
 	if x != nil {
 		return x.Issuers
+	}
+	return nil
+}
+
+func (x *ListIssuersResponse) GetUnreachable() []string {
+	if x != nil {
+		return x.Unreachable
 	}
 	return nil
 }
@@ -2129,9 +2139,10 @@ const file_flotilla_v1_tenant_proto_rawDesc = "" +
 	"\x06issuer\x18\x01 \x01(\v2\x13.flotilla.v1.IssuerR\x06issuer\"@\n" +
 	"\x11SetIssuerResponse\x12+\n" +
 	"\x06issuer\x18\x01 \x01(\v2\x13.flotilla.v1.IssuerR\x06issuer\"\x14\n" +
-	"\x12ListIssuersRequest\"D\n" +
+	"\x12ListIssuersRequest\"f\n" +
 	"\x13ListIssuersResponse\x12-\n" +
-	"\aissuers\x18\x01 \x03(\v2\x13.flotilla.v1.IssuerR\aissuers\")\n" +
+	"\aissuers\x18\x01 \x03(\v2\x13.flotilla.v1.IssuerR\aissuers\x12 \n" +
+	"\vunreachable\x18\x02 \x03(\tR\vunreachable\")\n" +
 	"\x13DeleteIssuerRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x16\n" +
 	"\x14DeleteIssuerResponse*\xbb\x01\n" +
