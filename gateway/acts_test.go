@@ -45,5 +45,5 @@ func TestAuditEntriesAreShort(t *testing.T) {
 	require.NoError(t, err)
 	entries, _, err := s.catalog.ListAudit(t.Context(), catalog.AuditFilter{Limit: 1})
 	require.NoError(t, err)
-	require.Len(t, entries[0].GetDetail(), 1024)
+	require.LessOrEqual(t, len(entries[0].GetDetail()), 1024)
 }
