@@ -9,7 +9,6 @@ func (h *Host) HoldTurn(tenant tenancy.TenantID) (end func(), ok bool) {
 
 // LongReadsWaiting is how many reads wait for a turn.
 func (h *Host) LongReadsWaiting() int {
-	h.turns.mu.Lock()
-	defer h.turns.mu.Unlock()
-	return h.turns.waiting
+	_, waiting := h.turns.count()
+	return waiting
 }

@@ -76,6 +76,7 @@ func Start(ctx context.Context, cfg Config, st *store.Store, markers Markers, re
 		shards: make(map[ShardID]*shard), onHalt: onHalt, deposed: make(chan *shard, 1024),
 		turns: newTurns(cfg.LongReadsMax),
 	}
+	h.metrics.watchTurns(h.turns)
 	h.watching = watch.NewMetrics(reg, &h.accounts)
 	h.level.Store(machine.Level)
 	h.heartbeats = &heartbeats{interval: (heartbeatTicks - 1) * h.cfg.RTT}

@@ -254,6 +254,30 @@ func TestFullTenantQueueRefusesThatTenantOnly(t *testing.T) {
 	require.Equal(t, 2000, refused+done)
 }
 
+func TestTenantsDoNotShutThePlatformOut(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shards.Config{Queue: fair.Config{ItemsMax: 20}, InFlightMax: 1, EntryCommandsMax: 1})
+	command := encode(t, putCommand(10, "a", "1"))
+	var wg sync.WaitGroup
+	submit := func(tenant tenancy.TenantID) error {
+		wg.Add(1)
+		err := n.host.Submit(dataShard, &shards.Call{Tenant: tenant, Command: command, Done: func(machine.Result) { wg.Done() }})
+		if err != nil {
+			wg.Done()
+		}
+		return err
+	}
+	for refused, i := 0, 0; refused < 20; i++ {
+		var busy *shards.BusyError
+		if err := submit(tenancy.TenantID(fmt.Sprint("tenant", i))); errors.As(err, &busy) {
+			require.Equal(t, "shard", busy.Queue)
+			require.NoError(t, submit(tenancy.SystemTenant))
+			refused++
+		}
+	}
+	wg.Wait()
+}
+
 func TestCanceledCallerIsToldWhetherItsWriteMayHaveHappened(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, shards.Config{})

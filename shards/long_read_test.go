@@ -36,6 +36,21 @@ func rangeOf(limit uint64) shards.Query {
 	return shards.Query{Namespace: 10, Request: &flotillav1.RangeRequest{Limit: limit}}
 }
 
+// gauge is what the node shows for a metric without labels.
+func (n *node) gauge(name string) (value float64) {
+	n.t.Helper()
+	families, err := n.metrics.Gather()
+	require.NoError(n.t, err)
+	for _, f := range families {
+		if f.GetName() == name {
+			require.Len(n.t, f.GetMetric(), 1)
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	require.Fail(n.t, "no such metric", name)
+	return 0
+}
+
 // Goal: a tenant's long reads wait for each other, and nothing else does. Method: a
 // turn is held as if a long read took for ever.
 func TestLongReadsWaitForTheirTurn(t *testing.T) {
@@ -65,6 +80,8 @@ func TestLongReadsWaitForTheirTurn(t *testing.T) {
 		}()
 	}
 	require.Eventually(t, func() bool { return n.host.LongReadsWaiting() == len(long) }, waitMax, time.Millisecond)
+	require.InDelta(t, len(long), n.gauge("flotilla_shard_waiting_long_reads"), 0)
+	require.InDelta(t, 1, n.gauge("flotilla_shard_running_long_reads"), 0)
 
 	short := []shards.Query{
 		rangeOf(500),

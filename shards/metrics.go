@@ -74,6 +74,18 @@ func (m *metrics) watchReplica(shard ShardID, r *replica.Replica) (shown []prome
 	return shown
 }
 
+// watchTurns shows how many long reads there are.
+func (m *metrics) watchTurns(t *turns) {
+	gauge := func(name, help string, value func(running, waiting int) int) {
+		m.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help},
+			func() float64 { return float64(value(t.count())) }))
+	}
+	gauge("flotilla_shard_running_long_reads", "Reads of many keys that have a turn on this node.",
+		func(running, _ int) int { return running })
+	gauge("flotilla_shard_waiting_long_reads", "Reads of many keys that wait for a turn.",
+		func(_, waiting int) int { return waiting })
+}
+
 // forget takes a shard's series off, when its replica is dropped.
 func (m *metrics) forget(shard ShardID, shown []prometheus.Collector) {
 	for _, c := range shown {

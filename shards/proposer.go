@@ -67,7 +67,7 @@ func newProposer(shard ShardID, node *dragonboat.NodeHost, cfg Config, id uint64
 	p := &proposer{
 		shard: shard, node: node, session: node.GetNoOPSession(uint64(shard)), cfg: cfg, id: id,
 		now: fault.Now, clock: clock, metrics: m, leads: leads,
-		queue:   fair.New[tenancy.TenantID, *Call](cfg.Queue),
+		queue:   fair.New[tenancy.TenantID, *Call](cfg.Queue, tenancy.SystemTenant),
 		waiting: make(map[uint64][]*Call), settled: make(chan struct{}),
 	}
 	p.arrived.L = &p.mu

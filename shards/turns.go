@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/flotillakv/flotilla/shards/fair"
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
@@ -51,7 +52,9 @@ type turnLine struct {
 }
 
 // Of the long reads that wait at the same time, turnsLineMax may be of one tenant,
-// and turnsWaitingMax of all.
+// and turnsWaitingMax of all. A tenant of which some wait may have as many as its
+// fair.Share of what is left free, so that many tenants with long lines leave places
+// for others.
 const (
 	turnsLineMax    = 512
 	turnsWaitingMax = 8192
@@ -163,7 +166,7 @@ func (t *turns) join(tenant tenancy.TenantID, shard ShardID) (*turnLine, *list.E
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	line := t.lines[tenant]
-	if t.waiting >= turnsWaitingMax || line != nil && line.reads.Len() >= turnsLineMax {
+	if !t.room(line) {
 		return nil, nil, &BusyError{Shard: shard, Queue: "long reads", RetryAfter: turnRetryAfter}
 	}
 	if line == nil {
@@ -175,6 +178,16 @@ func (t *turns) join(tenant tenancy.TenantID, shard ShardID) (*turnLine, *list.E
 	t.waiting++
 	t.grant() // a turn may have become free
 	return line, read, nil
+}
+
+// room tells whether one more read may wait in a line, nil for a tenant without. It
+// needs mu.
+func (t *turns) room(line *turnLine) bool {
+	free := turnsWaitingMax - t.waiting - 1
+	if line == nil || line.reads.Len() == 0 {
+		return free >= 0
+	}
+	return line.reads.Len() < min(turnsLineMax, fair.Share(free, turnsWaitingMax))
 }
 
 // leave takes a read out of its line that waits no more, or gives its turn back if
@@ -213,6 +226,13 @@ func (t *turns) release(line *turnLine) {
 		line.ready = t.ready.PushBack(line)
 	}
 	t.grant()
+}
+
+// count is how many reads have a turn, and how many wait for one.
+func (t *turns) count() (running, waiting int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.taken, t.waiting
 }
 
 // grant gives out the turns that are free. It needs mu.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -179,6 +180,43 @@ func TestLinesOfLongReadsAreBounded(t *testing.T) {
 	_, _, err = r.join("late", 7)
 	require.ErrorAs(t, err, &busy)
 	require.NotContains(t, r.lines, tenancy.TenantID("late"))
+}
+
+// However many tenants have lines as long as they may, a new one finds a place; and
+// when they left, a line is as long as ever.
+func TestManyLongLinesLeavePlaces(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		r := newTurns(1)
+		require.True(t, r.try("reader"))
+		var leave []func()
+		fill := func(tenant tenancy.TenantID) (places int) {
+			for ; ; places++ {
+				line, read, err := r.join(tenant, 7)
+				if err != nil {
+					return places
+				}
+				leave = append(leave, func() { r.leave(line, read) })
+			}
+		}
+		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "who leaves"), 0))
+		n := rapid.IntRange(1, 1000).Draw(t, "loud tenants")
+		for range rapid.IntRange(1, 3).Draw(t, "rounds") {
+			random.Shuffle(len(leave), func(i, j int) { leave[i], leave[j] = leave[j], leave[i] })
+			for range len(leave) / 2 {
+				leave[0]()
+				leave = leave[1:]
+			}
+			for i := range n {
+				fill(tenancy.TenantID(fmt.Sprint("loud", i)))
+			}
+		}
+		require.Positive(t, fill("quiet"))
+		for _, one := range leave {
+			one()
+		}
+		require.Equal(t, turnsLineMax, fill("lone"))
+	})
 }
 
 // Against the plain statement of the promises U1 to U3, whatever happens in whatever

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -59,7 +60,7 @@ func TestWhatWaitsForANodeIsBounded(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, func(pool *peer.PoolConfig, _ *peer.ServerConfig) {
 		pool.InFlightMax = 1
-		pool.Queue = fair.Config{TenantItemsMax: 10, ItemsMax: 15}
+		pool.Queue = fair.Config{TenantItemsMax: 10, ItemsMax: 100, CostMax: 1 << 20}
 	})
 	p.put("t", "sent")
 	p.host.wait(t, 1)
@@ -75,10 +76,12 @@ func TestWhatWaitsForANodeIsBounded(t *testing.T) {
 		_, r := p.put("u", fmt.Sprint(i))
 		require.Empty(t, r, "another tenant's line is its own")
 	}
-	_, refused = p.put("u", "more")
+	_, refused = p.put("v", strings.Repeat("k", 1<<19))
 	require.ErrorAs(t, result(t, refused).Err, &busy)
 	require.Equal(t, "node", busy.Queue)
-	for range 15 { // they all go when they may
+	_, r := p.put(tenancy.SystemTenant, strings.Repeat("k", 1<<20))
+	require.Empty(t, r, "tenants do not shut the platform out")
+	for range 16 { // they all go when they may
 		p.host.done(machine.Result{Response: &flotillav1.PutResponse{}})
 		p.host.wait(t, 1)
 	}

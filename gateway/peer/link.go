@@ -58,7 +58,7 @@ const (
 )
 
 func newLink(ctx context.Context, cfg *PoolConfig, node string) (*link, error) {
-	l := &link{cfg: cfg, node: node, queue: fair.New[tenancy.TenantID, *operation](cfg.Queue), pause: pauseMin}
+	l := &link{cfg: cfg, node: node, queue: fair.New[tenancy.TenantID, *operation](cfg.Queue, tenancy.SystemTenant), pause: pauseMin}
 	l.changed.L = &l.mu
 	conn, err := dial(cfg, node, windowBytes)
 	if err != nil {

@@ -1,15 +1,19 @@
 // Package fair holds the queue in which the writes of many tenants wait for
 // one shard: bounded, first in first out within a tenant, and fair between
-// tenants, by their weights, by deficit round robin (Shreedhar and Varghese, 1995).
+// tenants. They are served by their weights, by deficit round robin (Shreedhar and
+// Varghese, 1995), and share the room by dynamic thresholds (see Share).
 // It is pure; the caller locks.
 package fair
 
 import "errors"
 
-// Full says which bound refused an item; nothing was queued.
+// Full says what refused an item; nothing was queued.
 var (
+	// ErrTenantFull is that the tenant holds what it may; the more others hold, the
+	// less that is.
 	ErrTenantFull = errors.New("the tenant's queue is full")
-	ErrQueueFull  = errors.New("the queue is full")
+	// ErrQueueFull is that others leave too little, for a tenant that holds nothing.
+	ErrQueueFull = errors.New("the queue is full")
 )
 
 // WeightMax is the greatest weight of a tenant; more counts as this. It bounds what
@@ -26,9 +30,11 @@ type Config struct {
 	// TenantCostMax bounds the cost of one tenant's items, in bytes. One item
 	// is accepted whatever its cost. Default 32 MiB.
 	TenantCostMax int
-	// ItemsMax bounds the items of all tenants. Default 65,536.
+	// ItemsMax bounds the items of all tenants, and by Share those of each. Default
+	// 65,536.
 	ItemsMax int
-	// CostMax bounds the cost of all tenants' items, in bytes. Default 128 MiB.
+	// CostMax bounds the cost of all tenants' items likewise, in bytes. Default
+	// 128 MiB.
 	CostMax int
 }
 
@@ -53,9 +59,15 @@ func (c Config) WithDefaults() Config {
 //	F2: a backlogged tenant gets at least its weight times Quantum of every round,
 //	    whatever the others queue; so what two of them took, each divided by its
 //	    weight, differs by at most the cost of one item and one quantum.
+//	F3: a tenant that has items gets another one in only if it then holds no more
+//	    than its Share of what is left free; one that has none, if that is at least
+//	    as large as its item. Only a lone item is taken whatever its cost.
+//	F4: the platform has a tenant's own bounds and no others, so tenants cannot shut
+//	    it out. All together hold at most the queue's bounds and these.
 type Queue[K comparable, T any] struct {
-	cfg   Config
-	lines map[K]*line[K, T]
+	cfg      Config
+	platform K
+	lines    map[K]*line[K, T]
 	// next is the line whose turn it is, in a ring of all lines; nil when
 	// there are none.
 	next *line[K, T]
@@ -83,9 +95,9 @@ type entry[T any] struct {
 	cost int
 }
 
-// New makes an empty queue.
-func New[K comparable, T any](cfg Config) *Queue[K, T] {
-	return &Queue[K, T]{cfg: cfg.WithDefaults(), lines: make(map[K]*line[K, T])}
+// New makes an empty queue. The platform is the tenant of F4.
+func New[K comparable, T any](cfg Config, platform K) *Queue[K, T] {
+	return &Queue[K, T]{cfg: cfg.WithDefaults(), platform: platform, lines: make(map[K]*line[K, T])}
 }
 
 // Len is the number of items that wait.
@@ -95,12 +107,9 @@ func (q *Queue[K, T]) Len() int { return q.items }
 // ErrTenantFull or ErrQueueFull. The line has the weight from then on; 0 is the one
 // that it has, and 1 for a new line. Cost must be positive.
 func (q *Queue[K, T]) Push(key K, weight int, item T, cost int) error {
-	if q.items >= q.cfg.ItemsMax || (q.items > 0 && q.cost+cost > q.cfg.CostMax) {
-		return ErrQueueFull
-	}
 	l := q.lines[key]
-	if l != nil && (len(l.entries)-l.head >= q.cfg.TenantItemsMax || l.cost+cost > q.cfg.TenantCostMax) {
-		return ErrTenantFull
+	if err := q.room(key, l, cost); err != nil {
+		return err
 	}
 	if l == nil {
 		l = q.join(key)
@@ -112,6 +121,31 @@ func (q *Queue[K, T]) Push(key K, weight int, item T, cost int) error {
 	l.cost += cost
 	q.items++
 	q.cost += cost
+	return nil
+}
+
+// room refuses an item for which there is none. The line is nil for a tenant that
+// holds nothing.
+func (q *Queue[K, T]) room(key K, l *line[K, T], cost int) error {
+	if q.items == 0 {
+		return nil
+	}
+	platform := key == q.platform
+	itemsFree, costFree := q.cfg.ItemsMax-q.items-1, q.cfg.CostMax-q.cost-cost
+	if l == nil {
+		if !platform && (itemsFree < 0 || costFree < cost) {
+			return ErrQueueFull
+		}
+		return nil
+	}
+	itemsMax, costMax := q.cfg.TenantItemsMax, q.cfg.TenantCostMax
+	if !platform {
+		itemsMax = min(itemsMax, Share(itemsFree, q.cfg.ItemsMax))
+		costMax = min(costMax, Share(costFree, q.cfg.CostMax))
+	}
+	if len(l.entries)-l.head+1 > itemsMax || l.cost+cost > costMax {
+		return ErrTenantFull
+	}
 	return nil
 }
 

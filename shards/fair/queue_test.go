@@ -1,6 +1,8 @@
 package fair
 
 import (
+	"fmt"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,6 +13,8 @@ type item struct {
 	tenant string
 	seq    int
 }
+
+const platform = "platform"
 
 func push(t *testing.T, q *Queue[string, item], tenant string, n, cost int) {
 	t.Helper()
@@ -29,7 +33,7 @@ func count(items []item) map[string]int {
 
 func TestQuietTenantIsServedInTheNextRound(t *testing.T) {
 	t.Parallel()
-	q := New[string, item](Config{Quantum: 1000})
+	q := New[string, item](Config{Quantum: 1000}, platform)
 	push(t, q, "flood", 10_000, 100)
 	q.Take(nil, 50, 1<<20)
 	push(t, q, "quiet", 1, 100)
@@ -39,7 +43,7 @@ func TestQuietTenantIsServedInTheNextRound(t *testing.T) {
 
 func TestBackloggedTenantsShareByCostNotByItems(t *testing.T) {
 	t.Parallel()
-	q := New[string, item](Config{Quantum: 1000})
+	q := New[string, item](Config{Quantum: 1000}, platform)
 	push(t, q, "small", 5000, 10)
 	push(t, q, "large", 5000, 1000)
 	by := count(q.Take(nil, 1<<20, 20_000))
@@ -48,20 +52,25 @@ func TestBackloggedTenantsShareByCostNotByItems(t *testing.T) {
 
 func TestBoundsRefuseAndLeaveTheQueueAsItWas(t *testing.T) {
 	t.Parallel()
-	q := New[string, item](Config{TenantItemsMax: 2, ItemsMax: 3, TenantCostMax: 100, CostMax: 1000})
+	q := New[string, item](Config{TenantItemsMax: 2, ItemsMax: 10, TenantCostMax: 100, CostMax: 1000}, platform)
 	push(t, q, "a", 2, 10)
 	require.ErrorIs(t, q.Push("a", 0, item{}, 10), ErrTenantFull)
-	require.ErrorIs(t, q.Push("b", 0, item{}, 1000), ErrQueueFull)
-	push(t, q, "b", 1, 10)
+	require.ErrorIs(t, q.Push("b", 0, item{}, 491), ErrQueueFull, "it is more than half of what is free")
+	push(t, q, "b", 1, 490)
+	require.ErrorIs(t, q.Push("b", 0, item{}, 10), ErrTenantFull)
+	for i := range 7 {
+		push(t, q, fmt.Sprint(i), 1, 10)
+	}
 	require.ErrorIs(t, q.Push("c", 0, item{}, 10), ErrQueueFull)
-	require.Len(t, q.Take(nil, 10, 1000), 3)
+	require.Len(t, q.Take(nil, 20, 1000), 10)
 	require.NoError(t, q.Push("c", 0, item{}, 5000), "a lone item is taken whatever its cost")
-	require.ErrorIs(t, q.Push("c", 0, item{}, 1), ErrQueueFull)
+	require.ErrorIs(t, q.Push("c", 0, item{}, 1), ErrTenantFull)
+	require.ErrorIs(t, q.Push("d", 0, item{}, 1), ErrQueueFull)
 }
 
 func TestAnItemLargerThanTheQuantumGetsItsTurn(t *testing.T) {
 	t.Parallel()
-	q := New[string, item](Config{Quantum: 10})
+	q := New[string, item](Config{Quantum: 10}, platform)
 	push(t, q, "large", 1, 1000)
 	push(t, q, "small", 500, 10)
 	got := q.Take(nil, 1000, 1<<20)
@@ -71,7 +80,7 @@ func TestAnItemLargerThanTheQuantumGetsItsTurn(t *testing.T) {
 
 func TestBackloggedTenantsShareByTheirWeights(t *testing.T) {
 	t.Parallel()
-	q := New[string, item](Config{Quantum: 1000})
+	q := New[string, item](Config{Quantum: 1000}, platform)
 	for i := range 8000 {
 		require.NoError(t, q.Push("one", 1, item{"one", i}, 100))
 		require.NoError(t, q.Push("three", 3, item{"three", i}, 100))
@@ -88,7 +97,7 @@ func TestBackloggedTenantsShareByTheirWeights(t *testing.T) {
 
 func TestWeightIsBoundedAndForgotten(t *testing.T) {
 	t.Parallel()
-	q := New[string, item](Config{Quantum: 10})
+	q := New[string, item](Config{Quantum: 10}, platform)
 	require.NoError(t, q.Push("heavy", 1<<40, item{"heavy", 0}, 10))
 	push(t, q, "heavy", 5000, 10)
 	push(t, q, "light", 5000, 10)
@@ -107,7 +116,7 @@ func TestSharesAreAsWeights(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const costMax = 300
 		quantum := rapid.IntRange(1, 400).Draw(t, "quantum")
-		q := New[string, int](Config{Quantum: quantum})
+		q := New[string, int](Config{Quantum: quantum}, platform)
 		weights := map[string]int{}
 		for _, tenant := range []string{"a", "b", "c"} {
 			weights[tenant] = rapid.IntRange(1, 9).Draw(t, "weight")
@@ -142,7 +151,7 @@ func TestSharesAreAsWeights(t *testing.T) {
 func TestQueueProperties(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		q := New[string, item](Config{Quantum: rapid.IntRange(1, 200).Draw(t, "quantum"), TenantItemsMax: 50, ItemsMax: 120})
+		q := New[string, item](Config{Quantum: rapid.IntRange(1, 200).Draw(t, "quantum"), TenantItemsMax: 50, ItemsMax: 120}, platform)
 		waiting := map[string][]int{}
 		total, seq := 0, 0
 		t.Repeat(map[string]func(*rapid.T){
@@ -150,11 +159,13 @@ func TestQueueProperties(t *testing.T) {
 				tenant := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "tenant")
 				seq++
 				err := q.Push(tenant, rapid.IntRange(0, 3).Draw(t, "weight"), item{tenant, seq}, rapid.IntRange(1, 300).Draw(t, "cost"))
-				if total >= 120 {
+				free := float64(120-total-1) / 120
+				switch held := len(waiting[tenant]); {
+				case held == 0 && free < 0:
 					require.ErrorIs(t, err, ErrQueueFull)
-				} else if len(waiting[tenant]) >= 50 {
+				case held > 0 && float64(held+1) > min(50, 120*math.Pow(max(free, 0), 4)):
 					require.ErrorIs(t, err, ErrTenantFull)
-				} else {
+				default:
 					require.NoError(t, err)
 					waiting[tenant] = append(waiting[tenant], seq)
 					total++
@@ -179,7 +190,7 @@ func TestQueueProperties(t *testing.T) {
 }
 
 func BenchmarkPushTake(b *testing.B) {
-	q := New[int, *item](Config{})
+	q := New[int, *item](Config{}, -1)
 	it := &item{}
 	dst := make([]*item, 0, 64)
 	b.ReportAllocs()
