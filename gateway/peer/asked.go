@@ -21,7 +21,8 @@ import (
 const (
 	// shortReadersMax is how many groups of look-ups of one shard are read at the
 	// same time for one stream: what comes meanwhile goes together. longReadersMax
-	// is the same for other queries, which go alone.
+	// is the same for other queries, which go alone, of one tenant: while long reads
+	// wait for its turn, nobody else waits for them.
 	shortReadersMax = 2
 	longReadersMax  = 8
 	// currentMax is how long a replica may take to become current: a caller is
@@ -33,6 +34,7 @@ const (
 type readKey struct {
 	shard       shards.ShardID
 	consistency shards.Consistency
+	tenant      tenancy.TenantID // of what may take long; empty for look-ups
 }
 
 // asked is the queries of one operation. Once they were given to a reader it
@@ -65,7 +67,7 @@ func (x *exchange) ask(op *internalv1.PeerOperation, deadline time.Time) {
 		x.failed(a, &mvcc.InvalidError{Field: "queries", Message: "are none, or too many"})
 		return
 	}
-	gathers := x.short
+	gathers, key := x.short, readKey{shard: shards.ShardID(op.GetShardId())}
 	for i, q := range queries {
 		var err error
 		if a.queries[i], err = decodeQuery(q); err != nil {
@@ -76,10 +78,9 @@ func (x *exchange) ask(op *internalv1.PeerOperation, deadline time.Time) {
 			a.refused[i] = err
 		}
 		if _, ok := q.GetRequest().(*internalv1.PeerQuery_Get); !ok {
-			gathers = x.long
+			gathers, key.tenant = x.long, a.tenant
 		}
 	}
-	key := readKey{shard: shards.ShardID(op.GetShardId())}
 	if op.GetQueries().GetSerializable() {
 		key.consistency = shards.Serializable
 	}

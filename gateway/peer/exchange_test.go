@@ -1,6 +1,7 @@
 package peer_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -285,6 +286,48 @@ func TestQueriesGather(t *testing.T) {
 	}
 	callers.Wait()
 	require.Less(t, sizes, 50)
+}
+
+// T1: what may take long of one tenant waits for no other's.
+func TestLongReadsOfATenantHoldUpNoOther(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	begun, release := make(chan tenancy.TenantID, 100), make(chan struct{})
+	p.host.setQuery(func(ctx context.Context, b *shards.QueryBatch) error {
+		end, err := b.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer end()
+		begun <- b.Tenant
+		if b.Tenant == "loud" {
+			<-release
+		}
+		b.Answer(0, &flotillav1.RangeResponse{}, nil)
+		return nil
+	})
+	ask := func(tenant tenancy.TenantID) (answered error) {
+		err := p.pool.QueryBatch(t.Context(), there, shard, &shards.QueryBatch{
+			Tenant: tenant, Queries: []shards.Query{{Namespace: 10, Request: &flotillav1.RangeRequest{}}},
+			Emit: func(_ int, _ proto.Message, err error) { answered = err },
+		})
+		return cmp.Or(err, answered)
+	}
+	var loud sync.WaitGroup
+	for range 50 {
+		loud.Go(func() {
+			if err := ask("loud"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range 8 { // as many as are read at once
+		require.Equal(t, tenancy.TenantID("loud"), <-begun)
+	}
+	require.NoError(t, ask("quiet"))
+	require.Equal(t, tenancy.TenantID("quiet"), <-begun, "the others of the loud one wait")
+	close(release)
+	loud.Wait()
 }
 
 // A caller that goes away gets its queries back, and no answers any more.
