@@ -3,6 +3,7 @@ package tenancy
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -36,6 +37,9 @@ type AlreadyExistsError struct {
 func (e *AlreadyExistsError) Error() string {
 	return fmt.Sprintf("the %s %q exists already", e.What, e.Name)
 }
+
+// LimitFailedLogins is the limit of what fails to log in, by credential and address.
+const LimitFailedLogins = "failed_logins_per_minute"
 
 // QuotaError says that a limit is reached, mostly one of the tenant.
 type QuotaError struct {
@@ -84,8 +88,12 @@ func (e *InvalidNameError) Error() string {
 	if len(name) > NameBytesMax {
 		name = name[:NameBytesMax] + "..."
 	}
-	return fmt.Sprintf("%q cannot be the name of a %s: it takes 1 to %d of a-z, 0-9 and '-', with no '-' at its ends",
-		name, e.What, NameBytesMax)
+	article := "a"
+	if strings.ContainsAny(e.What[:min(len(e.What), 1)], "aeiouA") {
+		article = "an"
+	}
+	return fmt.Sprintf("%q cannot be the name of %s %s: it takes 1 to %d of a-z, 0-9 and '-', with no '-' at its ends",
+		name, article, e.What, NameBytesMax)
 }
 
 // WrongStateError says that a record is not in a state that allows what was asked.

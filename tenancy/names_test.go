@@ -37,5 +37,6 @@ func TestInvalidNameErrorIsShort(t *testing.T) {
 	t.Parallel()
 	err := tenancy.ValidateName("tenant", strings.Repeat("x", 1<<20))
 	require.ErrorContains(t, err, "cannot be the name of a tenant")
+	require.ErrorContains(t, tenancy.ValidateName("operator", "A"), "cannot be the name of an operator")
 	require.Less(t, len(err.Error()), 300)
 }

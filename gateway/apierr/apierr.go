@@ -1,6 +1,7 @@
 package apierr
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strings"
@@ -40,8 +41,8 @@ func find(err error, requestID string) answer {
 			f.retryAfter = r.retryAfter
 		}
 		message := f.what
-		if r.advice != "" {
-			message += ": " + r.advice
+		if advice := cmp.Or(f.advice, r.advice); advice != "" {
+			message += ": " + advice
 		}
 		return answer{
 			code: r.code, status: r.status, message: validText(message),

@@ -41,6 +41,8 @@ type facts struct {
 	what       string
 	metadata   map[string]string
 	retryAfter time.Duration
+	// advice is what to try, if it is not that of the row.
+	advice string
 }
 
 // statusClientGone is what servers log for a caller that went away; nobody
@@ -262,10 +264,22 @@ var table = []row{
 		reason: flotillav1.Reason_REASON_INVALID_FIELD,
 	},
 	{
+		match: matchIs(catalog.ErrNoOperator),
+		code:  connect.CodeUnauthenticated, status: http.StatusUnauthorized,
+		reason: flotillav1.Reason_REASON_UNAUTHENTICATED,
+		advice: "send \"Authorization: Bearer <operator's credential>\" with one that has neither expired nor been deleted; the command line takes it from FLOTILLA_OPERATOR_TOKEN",
+	},
+	{
 		match: matchIs(tenancy.ErrUnauthenticated),
 		code:  connect.CodeUnauthenticated, status: http.StatusUnauthorized,
 		reason: flotillav1.Reason_REASON_UNAUTHENTICATED,
 		advice: "send \"Authorization: Bearer <API key or token>\" with one that is neither expired nor revoked",
+	},
+	{
+		match: matchAs(func(*catalog.RoleError) facts { return facts{} }),
+		code:  connect.CodePermissionDenied, status: http.StatusForbidden,
+		reason: flotillav1.Reason_REASON_PERMISSION_DENIED,
+		advice: "use the credential of an operator who may; an owner makes one with `flotilla operator create`",
 	},
 	{
 		match: matchIs(tenancy.ErrPermissionDenied),
@@ -350,7 +364,11 @@ var table = []row{
 	},
 	{
 		match: matchAs(func(e *tenancy.QuotaError) facts {
-			return facts{metadata: map[string]string{"limit": e.Limit, "value": formatUint(e.Value)}, retryAfter: e.RetryAfter}
+			f := facts{metadata: map[string]string{"limit": e.Limit, "value": formatUint(e.Value)}, retryAfter: e.RetryAfter}
+			if e.Limit == tenancy.LimitFailedLogins {
+				f.advice = "look for a program that sends a credential which has ended, give it a good one, and wait"
+			}
+			return f
 		}),
 		code: connect.CodeResourceExhausted, status: http.StatusTooManyRequests,
 		reason: flotillav1.Reason_REASON_QUOTA_EXCEEDED,

@@ -262,6 +262,22 @@ func samples() []sample {
 			metadata: map[string]string{"state": "active"},
 		},
 		{
+			name: "no operator", err: fmt.Errorf("%w: %w", catalog.ErrNoOperator, tenancy.ErrUnauthenticated),
+			code: connect.CodeUnauthenticated, status: 401, reason: flotillav1.Reason_REASON_UNAUTHENTICATED,
+			message: "the operator's credential is missing or not valid: send \"Authorization: Bearer <op",
+		},
+		{
+			name: "role", err: &catalog.RoleError{Least: catalog.RoleOwner},
+			code: connect.CodePermissionDenied, status: 403, reason: flotillav1.Reason_REASON_PERMISSION_DENIED,
+			message: "takes the role owner: use the credential of an operator who may",
+		},
+		{
+			name: "failed logins", err: &tenancy.QuotaError{Limit: tenancy.LimitFailedLogins, Value: 60, RetryAfter: time.Second},
+			code: connect.CodeResourceExhausted, status: 429, reason: flotillav1.Reason_REASON_QUOTA_EXCEEDED, retryAfter: time.Second,
+			metadata: map[string]string{"limit": "failed_logins_per_minute", "value": "60"},
+			message:  "of 60 is reached: look for a program that sends a credential which has ended",
+		},
+		{
 			name: "operator", err: catalog.ErrOperatorNotFound,
 			code: connect.CodeNotFound, status: 404, reason: flotillav1.Reason_REASON_OPERATOR_NOT_FOUND,
 		},

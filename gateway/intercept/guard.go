@@ -81,7 +81,7 @@ func (g *Guard) admit(address, id string) error {
 		}
 		if over := until.Sub(now) - time.Duration(of.pace.burst-1)*of.pace.every; over > 0 {
 			g.failed.WithLabelValues("refused").Inc()
-			return &tenancy.QuotaError{Limit: "failed_logins_per_minute", Value: uint64(time.Minute / of.pace.every), RetryAfter: over}
+			return &tenancy.QuotaError{Limit: tenancy.LimitFailedLogins, Value: uint64(time.Minute / of.pace.every), RetryAfter: over}
 		}
 	}
 	return nil

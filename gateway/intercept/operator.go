@@ -3,6 +3,7 @@ package intercept
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -55,11 +56,14 @@ func operate(cfg OperatorConfig) layer {
 			}
 			return operatorOf(ctx, cfg, key)
 		})
+		if errors.Is(err, tenancy.ErrUnauthenticated) {
+			return fmt.Errorf("%w: %w", catalog.ErrNoOperator, err)
+		}
 		if err != nil {
 			return err
 		}
 		if least := cfg.Role(c.procedure); least == 0 || operator.Role < least {
-			return tenancy.ErrPermissionDenied
+			return &catalog.RoleError{Least: least}
 		}
 		return next(withAct(ctx, c, "operator:"+operator.Name))
 	}

@@ -112,7 +112,7 @@ func runNodeList(ctx context.Context, env *Env, opts *operatorOptions) error {
 	for _, n := range status.Nodes {
 		state, roles, skew := n.State, "host,gateway", "-"
 		if n.DeadSince != nil {
-			state = "dead since " + n.DeadSince.Format(time.RFC3339)
+			state = "dead since " + n.DeadSince.UTC().Format(time.RFC3339)
 		}
 		if !n.Hosts {
 			roles = "gateway"

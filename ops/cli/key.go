@@ -132,12 +132,12 @@ func printKeys(env *Env, output outputFlag, list []*flotillav1.APIKey) error {
 	return printTable(env.Out, []string{"ID", "CREATED", "ENDS", "LAST USED", "ALLOWS", "DESCRIPTION"}, rows)
 }
 
-// timeText is a time in a table; - if there is none.
+// timeText is a time in a table, as RFC 3339 in UTC; - if there is none.
 func timeText(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return "-"
 	}
-	return t.AsTime().Local().Format(time.DateTime)
+	return t.AsTime().Format(time.RFC3339)
 }
 
 // permissionsText is permissions in a table, spelled as --allow takes them.

@@ -5,9 +5,11 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	flotilla "github.com/flotillakv/flotilla/sdk/go"
 )
@@ -19,6 +21,13 @@ func run(t *testing.T, line ...string) (code int, out, errOut string) {
 	env := &Env{In: strings.NewReader(""), Out: &stdout, Err: &stderr, LookupEnv: func(string) (string, bool) { return "", false }}
 	code = Main(context.Background(), env, line)
 	return code, stdout.String(), stderr.String()
+}
+
+// TestTimesOfTables: a time in a table says its zone, and the same everywhere.
+func TestTimesOfTables(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "-", timeText(nil))
+	require.Equal(t, "2027-01-15T08:00:00Z", timeText(timestamppb.New(time.Unix(1_800_000_000, 5).Local())))
 }
 
 func TestWrongUsageIsToldApart(t *testing.T) {

@@ -88,7 +88,7 @@ func newTenantListCommand(env *Env) *cobra.Command {
 		for i, t := range list {
 			rows[i] = []string{
 				t.GetName(), tenantState(t), t.GetPlan(), strconv.FormatUint(t.GetNamespaces(), 10), strconv.FormatUint(t.GetApiKeys(), 10),
-				t.GetCreateTime().AsTime().Local().Format(time.DateTime), printable([]byte(t.GetDescription())),
+				timeText(t.GetCreateTime()), printable([]byte(t.GetDescription())),
 			}
 		}
 		return printTable(env.Out, []string{"NAME", "STATE", "PLAN", "NAMESPACES", "KEYS", "CREATED", "DESCRIPTION"}, rows)
@@ -98,7 +98,7 @@ func newTenantListCommand(env *Env) *cobra.Command {
 func tenantState(t *adminv1.Tenant) string {
 	state := strings.ToLower(strings.TrimPrefix(t.GetState().String(), "TENANT_STATE_"))
 	if t.GetPurgeTime() != nil {
-		state += " until " + t.GetPurgeTime().AsTime().Local().Format(time.DateTime)
+		state += " until " + timeText(t.GetPurgeTime())
 	}
 	return state
 }
@@ -124,7 +124,7 @@ func printTenant(env *Env, opts *adminOptions, t *adminv1.Tenant) error {
 		{"name", t.GetName()},
 		{"description", printable([]byte(t.GetDescription()))},
 		{"state", tenantState(t)},
-		{"created", t.GetCreateTime().AsTime().Local().Format(time.DateTime)},
+		{"created", timeText(t.GetCreateTime())},
 		{"plan", t.GetPlan()},
 		{"weight", strconv.FormatUint(uint64(t.GetWeight()), 10)},
 		{"namespaces", strconv.FormatUint(t.GetNamespaces(), 10)},

@@ -56,7 +56,7 @@ func printUsage(env *Env, usage *flotillav1.GetUsageResponse) error {
 	}
 	var rows [][]string
 	for _, hour := range usage.GetHours() {
-		rows = append(rows, append(usageCells(hour.GetStartTime().AsTime().Local().Format("2006-01-02 15:04"), hour.GetUsage()),
+		rows = append(rows, append(usageCells(timeText(hour.GetStartTime()), hour.GetUsage()),
 			bar(requestUnits(hour.GetUsage()), most)))
 	}
 	rows = append(rows, append(usageCells("total", usage.GetTotal()), ""))

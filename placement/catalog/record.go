@@ -113,7 +113,7 @@ func queryIn[A proto.Message](ctx context.Context, c *Catalog, ns tenancy.Namesp
 // decode reads a record out of a stored value.
 func decode[M proto.Message](kind string, value []byte, into M) (M, error) {
 	if err := proto.Unmarshal(value, into); err != nil {
-		return into, fmt.Errorf("decode the record of a %s: %w", kind, err)
+		return into, fmt.Errorf("decode a record (%s): %w", kind, err)
 	}
 	return into, nil
 }
