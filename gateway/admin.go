@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -81,11 +82,17 @@ type adminHandler struct {
 	administration
 }
 
+// actorBytesMax is longer than any actor's name.
+const actorBytesMax = 256
+
 // ListAudit implements AdminService.
 func (h *adminHandler) ListAudit(ctx context.Context, req *adminv1.ListAuditRequest) (*adminv1.ListAuditResponse, error) {
-	filter := catalog.AuditFilter{Before: req.GetPageToken(), Limit: int(min(req.GetPageSize(), pageSizeMax))}
+	filter := catalog.AuditFilter{Actor: req.GetActor(), Before: req.GetPageToken(), Limit: int(min(req.GetPageSize(), pageSizeMax))}
 	if filter.Before != "" && !catalog.ValidAuditID(filter.Before) {
 		return nil, &mvcc.InvalidError{Field: "page_token", Message: "must be from the answer before"}
+	}
+	if len(filter.Actor) > actorBytesMax {
+		return nil, &mvcc.InvalidError{Field: "actor", Message: fmt.Sprintf("takes up to %d bytes", actorBytesMax)}
 	}
 	if filter.Limit == 0 {
 		filter.Limit = 100

@@ -18,7 +18,7 @@ func newAuditCommand(env *Env) *cobra.Command {
 
 func newAuditListCommand(env *Env) *cobra.Command {
 	opts := &adminOptions{}
-	var tenant string
+	var tenant, actor string
 	var since time.Duration
 	var limit int
 	cmd := &cobra.Command{
@@ -27,17 +27,18 @@ func newAuditListCommand(env *Env) *cobra.Command {
 		Long: `Lists who has done what, when, to whom and from where: every act of an operator
 and of a tenant's administrators that has changed something. Entries are only ever
 added, together with what they tell of.`,
-		Example: "  $ flotilla audit list --tenant acme --since 24h",
+		Example: "  $ flotilla audit list --tenant acme --since 24h\n  $ flotilla audit list --actor operator:eve",
 	}
 	f := cmd.Flags()
 	f.StringVar(&tenant, "tenant", "", "only acts about this tenant")
+	f.StringVar(&actor, "actor", "", "only acts of this actor, as the list names it, such as operator:eve")
 	f.DurationVar(&since, "since", 0, "only acts of the last so much time; 0 is all")
 	f.IntVar(&limit, "limit", 100, "at most this many")
 	return adminCommand(env, opts, cmd, func(ctx context.Context, client adminv1connect.AdminServiceClient, _ []string) error {
 		if limit < 1 {
 			return usageError{fmt.Errorf("--limit is %d, and takes 1 or more", limit)}
 		}
-		req := &adminv1.ListAuditRequest{Tenant: tenant}
+		req := &adminv1.ListAuditRequest{Tenant: tenant, Actor: actor}
 		if since > 0 {
 			req.StartTime = timestamppb.New(time.Now().Add(-since))
 		}

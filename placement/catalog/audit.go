@@ -55,6 +55,8 @@ func (c *Catalog) audit(ctx context.Context, t *change, tenant tenancy.TenantID,
 type AuditFilter struct {
 	// Tenant is the one that they are about; empty is all.
 	Tenant tenancy.TenantID
+	// Actor is who has acted; empty is all.
+	Actor string
 	// Since is the earliest moment; zero is the beginning.
 	Since time.Time
 	// Before is the id of an entry; only older ones are listed. Empty is from the
@@ -62,6 +64,10 @@ type AuditFilter struct {
 	Before string
 	// Limit is how many are listed at most.
 	Limit int
+}
+
+func (f *AuditFilter) passes(entry *adminv1.AuditEntry) bool {
+	return (f.Tenant == "" || entry.GetTenant() == string(f.Tenant)) && (f.Actor == "" || entry.GetActor() == f.Actor)
 }
 
 // auditVisitedMax bounds the entries that one listing looks at, of which a filter
@@ -83,7 +89,7 @@ func (c *Catalog) ListAudit(ctx context.Context, f AuditFilter) (list []*adminv1
 			visited++
 			r, err := decode("audit log", kv.GetValue(), &internalv1.AuditRecord{})
 			entry := r.GetEntry()
-			if err != nil || f.Tenant != "" && entry.GetTenant() != string(f.Tenant) {
+			if err != nil || !f.passes(entry) {
 				return err
 			}
 			entry.Id = id

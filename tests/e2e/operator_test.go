@@ -64,6 +64,8 @@ func TestOperatorCommands(t *testing.T) {
 		{args: "operator delete nobody", code: notFound, want: "no operator"},
 		{args: "operator delete eve", want: "eve is deleted"},
 		{args: "audit list --tenant acme", want: "operator:bootstrap"},
+		{args: "audit list --actor operator:bootstrap", want: "Z  operator:bootstrap"},
+		{args: "audit list --actor operator:nobody", want: "DETAIL\n"},
 		{args: "audit list --limit 1 -o json", want: `"act":"AdminService.DeleteOperator"`},
 		{args: "audit list --since 1h --limit 0", code: usage, want: "1 or more"},
 		{args: "node remove nobody", code: notFound, want: "no such node"},
