@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"context"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -15,16 +14,6 @@ import (
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
 	"github.com/flotillakv/flotilla/tests/process"
 )
-
-// bearer adds an API key to every call.
-func bearer(key string) connect.Interceptor {
-	return connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
-		return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-			req.Header().Set("Authorization", "Bearer "+key)
-			return next(ctx, req)
-		}
-	})
-}
 
 // http2Client is a client with a connection of its own.
 func http2Client() *http.Client {
