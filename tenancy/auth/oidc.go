@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strings"
@@ -23,6 +24,9 @@ import (
 const (
 	// issuerSkew is how far an issuer's clock may be from ours.
 	issuerSkew = 60 * time.Second
+	// issuerTimeMax is the latest time that a token may name, in seconds since 1970: the
+	// end of the year 9999.
+	issuerTimeMax = 253_402_300_799
 	// issuerKeysMax bounds the keys of one issuer.
 	issuerKeysMax = 64
 	// rsaBitsMin is the shortest RSA key that is believed, rsaBitsMax the longest: the
@@ -167,7 +171,7 @@ func VerifyIssuerToken(text string, issuer *flotillav1.Issuer, keys *IssuerKeys,
 		jwt.WithIssuer(issuer.GetIssuer()), jwt.WithAudience(issuer.GetAudience()), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
 		jwt.WithLeeway(issuerSkew), jwt.WithTimeFunc(func() time.Time { return now }),
 	)
-	if err != nil {
+	if err != nil || !timesFit(claims) {
 		return nil, time.Time{}, ErrBadToken
 	}
 	expire, err := claims.GetExpirationTime()
@@ -189,6 +193,18 @@ func VerifyIssuerToken(text string, issuer *flotillav1.Issuer, keys *IssuerKeys,
 		return nil, time.Time{}, tenancy.ErrPermissionDenied
 	}
 	return permissions, expire.Add(issuerSkew), nil
+}
+
+// timesFit tells whether the times of a token are within some ten thousand years of
+// 1970. Numbers that are larger by far would be taken for other times, which may have
+// passed; and who counts milliseconds does not get a token that never ends.
+func timesFit(claims jwt.MapClaims) bool {
+	for _, name := range []string{"exp", "nbf", "iat"} {
+		if seconds, ok := claims[name].(float64); ok && math.Abs(seconds) > issuerTimeMax {
+			return false
+		}
+	}
+	return true
 }
 
 // matchClaims tells whether a token has all the claims that a rule names.
