@@ -20,6 +20,9 @@ type lane struct {
 	// retryAt is when the home expects to have a token again, in nanoseconds since
 	// 1970.
 	retryAt atomic.Int64
+	// ahead is up to which total may be spent on credit, because the home had that much
+	// when it answered last. Answers come late, and are to asks of what was wanted before.
+	ahead atomic.Int64
 	// idle tells that nothing is in hand because nothing was wanted: what comes next
 	// may be let in on credit.
 	idle atomic.Bool
@@ -83,6 +86,9 @@ func (l *lane) lend(rate quota.Rate, now time.Time) {
 	l.idle.Store(false)
 }
 
+// mayLend tells whether there is credit.
+func (l *lane) mayLend() bool { return l.idle.Load() || l.ahead.Load() > l.limit.Load() }
+
 // creditOf is what may be spent on credit at most.
 func creditOf(rate quota.Rate) int64 { return int64(max(rate.Over(creditFor), 1) * quota.Milli) }
 
@@ -112,6 +118,7 @@ func (l *lane) grant(rate quota.Rate, granted int64, level float64, now time.Tim
 	l.told, l.selfAt = granted, time.Time{}
 	l.learn(level, now)
 	l.limit.Store(granted)
+	l.ahead.Store(granted + min(int64(level*quota.Milli), creditOf(rate)))
 	l.retryAt.Store(now.Add(rate.Until(1 - level)).UnixNano())
 	if l.want == 0 {
 		l.idle.Store(true)
@@ -137,6 +144,7 @@ func (l *lane) help(rate quota.Rate, part int, now time.Time) {
 	l.self += more
 	l.told += more
 	l.limit.Store(l.told)
+	l.ahead.Store(l.told)
 	l.low.Store(math.MinInt64)
 	l.retryAt.Store(now.Add(rate.Until(float64(quota.Milli+l.spent.Load()-l.told) / quota.Milli)).UnixNano())
 	if l.want == 0 {
@@ -149,6 +157,7 @@ func (l *lane) forget() {
 	spent := l.spent.Load()
 	l.told, l.asked, l.want, l.before = spent, spent, 0, 0
 	l.limit.Store(spent)
+	l.ahead.Store(spent)
 	l.idle.Store(true)
 }
 

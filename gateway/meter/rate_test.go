@@ -2,6 +2,7 @@ package meter_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -307,4 +308,28 @@ func TestTakeRefuses(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, response.GetGrants()[0].GetRequests().GetGranted())
 	require.Nil(t, response.GetGrants()[0].GetBytes())
+}
+
+// TestSlowHomesRefuseNobodyBelowTheRate sends a request now and then, to gateways that
+// have to ask several times before the first answer comes: what they may spend on
+// credit is not taken back by an answer to what they asked before.
+func TestSlowHomesRefuseNobodyBelowTheRate(t *testing.T) {
+	t.Parallel()
+	for _, latency := range []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond} {
+		t.Run(latency.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, "a", "b", "c")
+				c.latency = latency
+				p := principal(c.tenantOf("a"), tenancy.Limits{
+					RequestsPerSecond: 1000, RequestsBurst: 1000, BytesPerSecond: 16 << 20, BytesBurst: 16 << 20,
+				})
+				random := rand.New(rand.NewPCG(3, 4))
+				for i := range 400 {
+					<-time.After(time.Duration(random.IntN(900)) * time.Millisecond)
+					require.Equal(t, 2, c.send(p, c.names[random.IntN(3)], 2), "burst %d", i)
+				}
+			})
+		})
+	}
 }

@@ -209,17 +209,20 @@ func (t *Tenant) look() *view {
 
 // lend begins to use a lane that is idle. It tells whether the lane was.
 func (t *Tenant) lend(l *lane, rate quota.Rate) bool {
-	if !l.idle.Load() {
+	if !l.mayLend() {
 		return false
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !l.idle.Load() {
+	switch {
+	case l.idle.Load():
+		l.lend(rate, t.meter.cfg.Now())
+		t.meter.setActive(t, true)
+	case l.mayLend():
+		l.limit.Store(l.ahead.Load())
+	default:
 		return true // somebody else did
 	}
-	now := t.meter.cfg.Now()
-	l.lend(rate, now)
-	t.meter.setActive(t, true)
 	t.urge()
 	return true
 }
