@@ -2,12 +2,13 @@ package gateway
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/flotillakv/flotilla/placement/catalog"
 )
@@ -97,21 +98,9 @@ func tellKeys(ctx context.Context, records *catalog.Catalog) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	type key struct {
-		Type      string `json:"kty"`
-		Curve     string `json:"crv"`
-		X         string `json:"x"`
-		ID        string `json:"kid"`
-		Use       string `json:"use"`
-		Algorithm string `json:"alg"`
-	}
-	set := struct {
-		Keys []key `json:"keys"`
-	}{Keys: []key{}}
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}} // of which none is [], not null
 	for _, k := range list {
-		set.Keys = append(set.Keys, key{
-			Type: "OKP", Curve: "Ed25519", X: base64.RawURLEncoding.EncodeToString(k.Public()), ID: k.ID, Use: "sig", Algorithm: "EdDSA",
-		})
+		set.Keys = append(set.Keys, jose.JSONWebKey{Key: k.Public(), KeyID: k.ID, Use: "sig", Algorithm: string(jose.EdDSA)})
 	}
 	return json.Marshal(set)
 }

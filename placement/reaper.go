@@ -42,8 +42,8 @@ type Deletions interface {
 }
 
 // Reaper removes what was deleted: tenants whose grace period is over, the data of
-// namespaces, a slice at a time, and when API keys were used that are gone. It works on the node that leads the system shard.
-// Each slice is a step by itself, and may be taken twice, so nothing is lost if the
+// namespaces, a slice at a time, and when API keys were used that are gone. It works
+// on the node that leads the system shard. Each slice is a step by itself, and may be taken twice, so nothing is lost if the
 // node stops, and two that work at the same time do no harm.
 type Reaper struct {
 	self      string

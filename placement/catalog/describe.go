@@ -43,8 +43,8 @@ func describePermissions(permissions tenancy.Permissions) string {
 }
 
 // describeIssuer is what the audit log tells of an issuer: whom it lets in, and what
-// they may. What
-// a caller has chosen freely is quoted. The error is that of tenancy.ParsePermissions.
+// they may. What a caller has chosen freely is quoted. The error is that of
+// tenancy.ParsePermissions.
 func describeIssuer(issuer *flotillav1.Issuer) (string, error) {
 	rules := make([]string, len(issuer.GetRules()))
 	for i, rule := range issuer.GetRules() {

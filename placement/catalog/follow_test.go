@@ -24,22 +24,30 @@ func createKey(t *testing.T, c *catalog.Catalog, id string) {
 	require.NoError(t, err)
 }
 
+// followTwoKeys makes a tenant "t" with the keys key1 and key2, and a gateway over a host
+// of its own that has seen all of this, so that what it reads from now on is kept.
+func followTwoKeys(t *testing.T, cfg catalog.Config) (operator *catalog.Catalog, gateway follower, there *catalogtest.Host) {
+	t.Helper()
+	node := shardstest.Start(t, prometheus.NewRegistry(), 2)
+	here, there := catalogtest.NewHost(node), catalogtest.NewHost(node)
+	operator = catalogtest.New(t, here, 2)
+	gateway = follow(t, there, cfg)
+	require.NoError(t, operator.CreateTenant(t.Context(), "t"))
+	createKey(t, operator, "key1")
+	createKey(t, operator, "key2")
+	require.NoError(t, operator.Drain(t.Context(), catalogtest.NodeID, ""))
+	require.Eventually(t, func() bool {
+		return gateway.directory.Node(catalogtest.NodeID).GetState() == draining
+	}, waitMax, waitTick)
+	return operator, gateway, there
+}
+
 // While the system shard cannot be reached, known routes and keys work on; what
 // is not known cannot be told. When it is back, so is the truth.
 func TestWhatIsKnownOutlivesTheSystemShard(t *testing.T) {
 	t.Parallel()
-	node := shardstest.Start(t, prometheus.NewRegistry(), 2)
-	here, there := catalogtest.NewHost(node), catalogtest.NewHost(node)
-	operator := catalogtest.New(t, here, 2)
-	gateway := follow(t, there, catalog.Config{FreshFor: time.Millisecond})
 	ctx := t.Context()
-	require.NoError(t, operator.CreateTenant(ctx, "t"))
-	createKey(t, operator, "key1")
-	createKey(t, operator, "key2")
-	require.NoError(t, operator.Drain(ctx, catalogtest.NodeID, ""))
-	require.Eventually(t, func() bool {
-		return gateway.directory.Node(catalogtest.NodeID).GetState() == draining
-	}, waitMax, waitTick, "it has seen all changes, so that what it reads now is kept")
+	operator, gateway, there := followTwoKeys(t, catalog.Config{FreshFor: time.Millisecond})
 	_, err := gateway.APIKey(ctx, "key1")
 	require.NoError(t, err)
 	_, err = gateway.APIKey(ctx, "later")

@@ -32,7 +32,7 @@ func operators(t *testing.T, c *process.Cluster, node int) adminv1connect.AdminS
 	t.Helper()
 	token, err := os.ReadFile(filepath.Join(c.Nodes[0].DataDir, "operator.token"))
 	require.NoError(t, err)
-	return adminv1connect.NewAdminServiceClient(http.DefaultClient, c.OpsURL(node), connect.WithInterceptors(bearer(strings.TrimSpace(string(token)))))
+	return adminv1connect.NewAdminServiceClient(http.DefaultClient, c.OpsURL(node), connect.WithInterceptors(process.Bearer(strings.TrimSpace(string(token)))))
 }
 
 // createTenant makes a tenant, whose rates have no limit, by the operators' port of a
@@ -46,7 +46,7 @@ func createTenant(t *testing.T, c *process.Cluster, node int, name string) (key 
 }
 
 func tenantsAt(c *process.Cluster, node int, key string) flotillav1connect.TenantServiceClient {
-	return flotillav1connect.NewTenantServiceClient(http2Client(), c.APIURLs(node)[0], connect.WithInterceptors(bearer(key)))
+	return flotillav1connect.NewTenantServiceClient(http2Client(), c.APIURLs(node)[0], connect.WithInterceptors(process.Bearer(key)))
 }
 
 // TestCredentialsEndAtAllNodes has streams of all kinds open at three nodes, which
@@ -124,7 +124,7 @@ func callUntilRefused(t *testing.T, c *process.Cluster, credential string) (list
 		}()
 	}
 	for node := range c.Nodes {
-		api := flotillav1connect.NewKVServiceClient(http2Client(), c.APIURLs(node)[0], connect.WithInterceptors(bearer(credential)))
+		api := flotillav1connect.NewKVServiceClient(http2Client(), c.APIURLs(node)[0], connect.WithInterceptors(process.Bearer(credential)))
 		again(fmt.Sprintf("a call at n%d", node+1), func() error {
 			_, err := api.Range(t.Context(), &flotillav1.RangeRequest{})
 			return err

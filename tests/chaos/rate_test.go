@@ -25,7 +25,7 @@ func http2Client() *http.Client {
 // nodeClients are a client of each node, which does not try again by itself.
 func nodeClients(c *process.Cluster) (clients []flotillav1connect.KVServiceClient) {
 	for i := range c.Nodes {
-		clients = append(clients, flotillav1connect.NewKVServiceClient(http2Client(), c.APIURLs(i)[0], connect.WithInterceptors(bearer(c.Info.APIKey))))
+		clients = append(clients, flotillav1connect.NewKVServiceClient(http2Client(), c.APIURLs(i)[0], connect.WithInterceptors(process.Bearer(c.Info.APIKey))))
 	}
 	return clients
 }

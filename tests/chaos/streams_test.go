@@ -71,7 +71,7 @@ func (s *stream) follow(receive func() error) {
 
 func openAPIStreams(ctx context.Context, t *testing.T, url, credential string, key []byte, follow func(kind string, ask, receive func() error)) {
 	t.Helper()
-	client, with := http2Client(), connect.WithInterceptors(bearer(credential))
+	client, with := http2Client(), connect.WithInterceptors(process.Bearer(credential))
 	kv := flotillav1connect.NewKVServiceClient(client, url, with)
 
 	watches, err := flotillav1connect.NewWatchServiceClient(client, url, with).Watch(ctx)

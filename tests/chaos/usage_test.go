@@ -11,6 +11,7 @@ import (
 
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
+	"github.com/flotillakv/flotilla/tests/process"
 )
 
 // TestUsageIsWhatWasUsed has a client count what it does at three nodes, and compares
@@ -20,7 +21,7 @@ func TestUsageIsWhatWasUsed(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
 	clients := nodeClients(c)
-	tenant := flotillav1connect.NewTenantServiceClient(http2Client(), c.APIURLs(0)[0], connect.WithInterceptors(bearer(c.Info.APIKey)))
+	tenant := flotillav1connect.NewTenantServiceClient(http2Client(), c.APIURLs(0)[0], connect.WithInterceptors(process.Bearer(c.Info.APIKey)))
 	var counted flotillav1.Usage
 	// use puts and gets 2,000 bytes at a node, as often as said. Of what fails it is
 	// not known whether it was counted.

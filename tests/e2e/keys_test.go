@@ -58,7 +58,7 @@ func TestRevokedKey(t *testing.T) {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	kv := flotillav1connect.NewKVServiceClient(&http.Client{Transport: &http.Transport{Protocols: protocols}},
-		node.Info.APIURL, connect.WithInterceptors(bearer(secret)))
+		node.Info.APIURL, connect.WithInterceptors(process.Bearer(secret)))
 	stream, err := kv.Pipeline(t.Context())
 	require.NoError(t, err)
 	put := func(id uint64) error {

@@ -127,7 +127,7 @@ func TestLeasesAreListedInPages(t *testing.T) {
 	t.Parallel()
 	node := process.Dev(t)
 	leases := node.Client(t).Namespace("default").Leases
-	api := flotillav1connect.NewLeaseServiceClient(http.DefaultClient, node.Info.APIURL, connect.WithInterceptors(bearer(node.Info.APIKey)))
+	api := flotillav1connect.NewLeaseServiceClient(http.DefaultClient, node.Info.APIURL, connect.WithInterceptors(process.Bearer(node.Info.APIKey)))
 	for id := range int64(5) {
 		_, err := leases.Grant(t.Context(), time.Hour, &flotilla.GrantOptions{ID: id + 1})
 		require.NoError(t, err)
@@ -157,7 +157,7 @@ func TestKeepAliveStream(t *testing.T) {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	api := flotillav1connect.NewLeaseServiceClient(&http.Client{Transport: &http.Transport{Protocols: protocols}},
-		node.Info.APIURL, connect.WithInterceptors(bearer(secret)))
+		node.Info.APIURL, connect.WithInterceptors(process.Bearer(secret)))
 	open := func() *connect.BidiStreamForClientSimple[flotillav1.KeepAliveStreamRequest, flotillav1.KeepAliveStreamResponse] {
 		stream, err := api.KeepAliveStream(t.Context())
 		require.NoError(t, err)

@@ -96,7 +96,7 @@ func newTenants(t *testing.T, node *process.Process, list ...*adminv1.NewTenant)
 	token, err := os.ReadFile(node.Info.OperatorFile)
 	require.NoError(t, err)
 	operator := adminv1connect.NewAdminServiceClient(http.DefaultClient, node.Info.OpsURL,
-		connect.WithInterceptors(bearer(strings.TrimSpace(string(token)))))
+		connect.WithInterceptors(process.Bearer(strings.TrimSpace(string(token)))))
 	made, err := operator.CreateTenants(t.Context(), &adminv1.CreateTenantsRequest{Tenants: list})
 	require.NoError(t, err)
 	var all []*flotilla.KV

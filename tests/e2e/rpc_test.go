@@ -37,7 +37,7 @@ func TestRPCProtocols(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			options := append(tt.options, connect.WithInterceptors(bearer(node.Info.APIKey)))
+			options := append(tt.options, connect.WithInterceptors(process.Bearer(node.Info.APIKey)))
 			kv := flotillav1connect.NewKVServiceClient(tt.client, node.Info.APIURL, options...)
 			callEveryKind(t, kv, strings.ReplaceAll(name, " ", "-")+"/")
 			if tt.client == http.DefaultClient {

@@ -67,10 +67,10 @@ func TestSecretsAreNowhere(t *testing.T) {
 	tell := func(message any, err error) { fmt.Fprintln(&told, message, err) }
 
 	admins := func(credential string) adminv1connect.AdminServiceClient {
-		return adminv1connect.NewAdminServiceClient(http.DefaultClient, c.OpsURL(0), connect.WithInterceptors(bearer(credential)))
+		return adminv1connect.NewAdminServiceClient(http.DefaultClient, c.OpsURL(0), connect.WithInterceptors(process.Bearer(credential)))
 	}
 	as := func(credential string) (flotillav1connect.KVServiceClient, flotillav1connect.TenantServiceClient, flotillav1connect.AuthServiceClient) {
-		with := connect.WithInterceptors(bearer(credential))
+		with := connect.WithInterceptors(process.Bearer(credential))
 		url := c.APIURLs(0)[0]
 		return flotillav1connect.NewKVServiceClient(http.DefaultClient, url, with), flotillav1connect.NewTenantServiceClient(http.DefaultClient, url, with),
 			flotillav1connect.NewAuthServiceClient(http.DefaultClient, url, with)
@@ -198,7 +198,7 @@ func TestFirstOperator(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	list := func(credential string) (*adminv1.ListOperatorsResponse, error) {
-		client := adminv1connect.NewAdminServiceClient(http.DefaultClient, node.Info.OpsURL, connect.WithInterceptors(bearer(strings.TrimSpace(credential))))
+		client := adminv1connect.NewAdminServiceClient(http.DefaultClient, node.Info.OpsURL, connect.WithInterceptors(process.Bearer(strings.TrimSpace(credential))))
 		return client.ListOperators(t.Context(), &adminv1.ListOperatorsRequest{})
 	}
 	before, err := list(string(first))

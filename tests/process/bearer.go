@@ -1,4 +1,4 @@
-package e2e
+package process
 
 import (
 	"context"
@@ -6,11 +6,11 @@ import (
 	"connectrpc.com/connect"
 )
 
-// bearer adds an API key to every call.
-type bearer string
+// Bearer sends a credential, such as an API key, with every call of a Connect client.
+type Bearer string
 
 // WrapUnary implements connect.Interceptor.
-func (b bearer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+func (b Bearer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		req.Header().Set("Authorization", "Bearer "+string(b))
 		return next(ctx, req)
@@ -18,7 +18,7 @@ func (b bearer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 }
 
 // WrapStreamingClient implements connect.Interceptor.
-func (b bearer) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+func (b Bearer) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
 		conn := next(ctx, spec)
 		conn.RequestHeader().Set("Authorization", "Bearer "+string(b))
@@ -27,6 +27,6 @@ func (b bearer) WrapStreamingClient(next connect.StreamingClientFunc) connect.St
 }
 
 // WrapStreamingHandler implements connect.Interceptor; these are clients.
-func (b bearer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+func (b Bearer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return next
 }
