@@ -86,9 +86,12 @@ func (t *turns) briefly(ctx context.Context, tenant tenancy.TenantID, read readF
 		}
 	}()
 	return read(func() error {
-		giveWay(ctx)
-		asks++
-		if taken || asks < shortAsks || ctx.Err() != nil {
+		if taken {
+			giveWay(ctx)
+			return ctx.Err()
+		}
+		runtime.Gosched() // a read that may be short gives way, and does not rest
+		if asks++; asks < shortAsks || ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if taken = t.try(tenant); !taken {
