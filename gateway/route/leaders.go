@@ -79,7 +79,7 @@ func (r *Router) target(shard shards.ShardID) string {
 	}
 	hosts := r.cfg.Directory.Hosts(shard)
 	if len(hosts) == 0 {
-		return ""
+		return believed // the first node of a cluster has no directory yet
 	}
 	return hosts[known.turn%len(hosts)]
 }

@@ -261,6 +261,23 @@ func TestHintsAreOvertaken(t *testing.T) {
 	})
 }
 
+// The first node of a cluster has to write the directory before there is one to look
+// into: a replica that was refused once is asked again when there is no other.
+func TestTheOnlyReplicaIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		f.hosts, f.leader, f.named, f.believed = nil, "n1", "", "n1"
+		f.fail["n1"] = func() error {
+			delete(f.fail, "n1")
+			return &shards.NotLeaderError{Shard: 2} // it does not lead in earnest yet
+		}
+		_, err := f.router().Propose(t.Context(), 2, "t", putOf(""))
+		require.NoError(t, err)
+		require.Equal(t, []string{"put n1", "put n1"}, f.attempts())
+	})
+}
+
 // Attempts end with the caller's time, whatever their number.
 func TestShardWithoutALeader(t *testing.T) {
 	t.Parallel()
