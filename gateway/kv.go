@@ -29,7 +29,9 @@ type kvHandler struct {
 	stopping <-chan struct{}
 	// stallMax is how long a caller of a stream may take nothing.
 	stallMax time.Duration
-	unsent   unsentBytes
+	// apiURL finds other nodes; nil if callers are not told of them.
+	apiURL func(node string) string
+	unsent unsentBytes
 }
 
 // Get implements KVService.

@@ -68,6 +68,13 @@ func (h *kvHandler) Pipeline(ctx context.Context, stream *connect.BidiStream[flo
 			cancel(fmt.Errorf("%w: its answers are not taken", shards.ErrOutcomeUnknown))
 		}
 	}, answers.room)
+	if h.apiURL != nil {
+		pipeline.Elsewhere(func(namespace, node string) {
+			if url := h.apiURL(node); url != "" {
+				answers.tell(&flotillav1.NamespaceLeader{Namespace: namespace, ApiUrl: url})
+			}
+		})
+	}
 	err := h.receive(ctx, stream, answers, func(ops []*flotillav1.Operation) { pipeline.Start(ctx, ops) })
 	pipeline.Wait()
 	answers.close()
@@ -132,6 +139,8 @@ type answerQueue struct {
 	changed sync.Cond
 	ready   []*flotillav1.OperationResult
 	sizes   []int // of the answers in ready
+	// leaders go with the next answers, at most leadersMax.
+	leaders []*flotillav1.NamespaceLeader
 	// operations and bytes are on their way: admitted and not sent.
 	operations, bytes int
 	// unsent is the bytes of the answers that are not sent; it changes under
@@ -214,6 +223,18 @@ func (q *answerQueue) add(result *flotillav1.OperationResult, requestBytes int) 
 	return true
 }
 
+// leadersMax bounds the leaders that wait to be told. They are told again.
+const leadersMax = 256
+
+// tell has the next answers say who leads.
+func (q *answerQueue) tell(leader *flotillav1.NamespaceLeader) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.leaders) < leadersMax {
+		q.leaders = append(q.leaders, leader)
+	}
+}
+
 // close lets send return once all answers are sent.
 func (q *answerQueue) close() {
 	q.mu.Lock()
@@ -227,7 +248,8 @@ func (q *answerQueue) send(send func(*flotillav1.PipelineResponse) error) error 
 	var results []*flotillav1.OperationResult
 	var sizes []int
 	for {
-		results, sizes = q.take(results, sizes)
+		var leaders []*flotillav1.NamespaceLeader
+		results, sizes, leaders = q.take(results, sizes)
 		if len(results) == 0 {
 			return nil
 		}
@@ -237,7 +259,8 @@ func (q *answerQueue) send(send func(*flotillav1.PipelineResponse) error) error 
 				bytes += sizes[end]
 				end++
 			}
-			err := send(&flotillav1.PipelineResponse{Results: results[start:end]})
+			err := send(&flotillav1.PipelineResponse{Results: results[start:end], Leaders: leaders})
+			leaders = nil
 			q.release(end-start, bytes)
 			if err != nil {
 				return err
@@ -248,8 +271,10 @@ func (q *answerQueue) send(send func(*flotillav1.PipelineResponse) error) error 
 }
 
 // take waits for answers and takes all there are, giving the slices of the
-// last ones for reuse.
-func (q *answerQueue) take(results []*flotillav1.OperationResult, sizes []int) ([]*flotillav1.OperationResult, []int) {
+// last ones for reuse, and what is to be told with them.
+func (q *answerQueue) take(
+	results []*flotillav1.OperationResult, sizes []int,
+) ([]*flotillav1.OperationResult, []int, []*flotillav1.NamespaceLeader) {
 	clear(results)
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -258,7 +283,9 @@ func (q *answerQueue) take(results []*flotillav1.OperationResult, sizes []int) (
 	}
 	results, q.ready = q.ready, results[:0]
 	sizes, q.sizes = q.sizes, sizes[:0]
-	return results, sizes
+	leaders := q.leaders
+	q.leaders = nil
+	return results, sizes, leaders
 }
 
 func (q *answerQueue) release(operations, bytes int) {

@@ -44,6 +44,9 @@ type Config struct {
 	// WatchProgressInterval is after how long without events a watch that asked
 	// for it is told the revision. Default 10 min.
 	WatchProgressInterval time.Duration
+	// APIURL is the base URL of another node's API, "" if it is not known: callers are
+	// told where the leader of what they ask for is. Nil tells nobody.
+	APIURL func(node string) string
 	// StallMax is how long a caller may take to take one message of a stream,
 	// before the stream is ended. Default 30 s.
 	StallMax time.Duration
@@ -76,7 +79,7 @@ func New(
 	)
 	mux := http.NewServeMux()
 	mux.Handle(flotillav1connect.NewKVServiceHandler(&kvHandler{
-		kv: kv, auth: authenticator, log: log, stopping: s.stopping, stallMax: cfg.StallMax,
+		kv: kv, auth: authenticator, log: log, stopping: s.stopping, stallMax: cfg.StallMax, apiURL: cfg.APIURL,
 	}, options))
 	mux.Handle(flotillav1connect.NewLeaseServiceHandler(&leaseHandler{kv: kv, auth: authenticator, stopping: s.stopping}, options))
 	mux.Handle(flotillav1connect.NewWatchServiceHandler(&watchHandler{

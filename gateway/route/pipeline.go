@@ -28,13 +28,16 @@ type Pipeline struct {
 	timeout time.Duration
 	emit    func(*flotillav1.Operation, proto.Message, error)
 	room    func(context.Context) error
+	// elsewhere is Elsewhere's.
+	elsewhere func(namespace, node string)
 	// reading holds a token for each group of reads that is being read.
 	reading chan struct{}
 
 	gathered *gather.Gatherer[readGroup, *operation]
 
-	mu    sync.Mutex // guards order
+	mu    sync.Mutex // guards what follows
 	order *order
+	led   ledElsewhere
 
 	running sync.WaitGroup
 }
@@ -55,6 +58,11 @@ func (kv *KV) NewPipeline(
 		reading: make(chan struct{}, readsMax), gathered: gather.New[readGroup, *operation](gatheredReadersMax, gatheredMax),
 	}
 }
+
+// Elsewhere has tell called when operations on a namespace were brought to another
+// node, which leads its shard: at most once a second for each node and namespace. Like
+// emit it must not block. It is to be called before Start.
+func (p *Pipeline) Elsewhere(tell func(namespace, node string)) { p.elsewhere = tell }
 
 const (
 	// readsMax bounds the groups of a pipeline that read at the same time.
@@ -296,6 +304,9 @@ func (p *Pipeline) beginReading(ctx context.Context) (end func(), err error) {
 // finish answers an operation and runs those that waited for it.
 func (p *Pipeline) finish(ctx context.Context, op *operation, response proto.Message, err error) {
 	op.answered(response, err)
+	if err == nil && p.elsewhere != nil && op.consistency != shards.Serializable {
+		p.tellElsewhere(op)
+	}
 	p.emit(op.source, response, err)
 	if op.orderKey.key != "" {
 		p.mu.Lock()

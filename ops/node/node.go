@@ -221,7 +221,7 @@ func (n *Node) serveOps(context.Context) (func() error, error) {
 
 func (n *Node) serve(ctx context.Context) (func() error, error) {
 	cfg := n.cfg.Gateway
-	cfg.TLS, cfg.ClusterID = n.tls.api, n.dir.Identity().ClusterID
+	cfg.TLS, cfg.ClusterID, cfg.APIURL = n.tls.api, n.dir.Identity().ClusterID, n.directory.APIURL
 	n.server = gateway.New(cfg, n.kv, n.catalog, n.authenticator, n.requests, n.cfg.Log)
 	var serving sync.WaitGroup
 	serving.Go(func() {

@@ -124,6 +124,9 @@ func (d *Directory) Node(id string) *internalv1.NodeRecord { return d.Records().
 // Address is the host:port of the RPC of a node, "" if it is not known.
 func (d *Directory) Address(node string) string { return d.Node(node).GetPeerAddress() }
 
+// APIURL is the base URL of the API of a node, "" if it is not known.
+func (d *Directory) APIURL(node string) string { return d.Node(node).GetApiUrl() }
+
 // RaftAddress is the host:port of Raft of a node, "" if it is not known.
 func (d *Directory) RaftAddress(node string) string { return d.Node(node).GetRaftAddress() }
 

@@ -13,18 +13,18 @@ import (
 
 // A Client talks to Flotilla for one tenant. Safe for concurrent use.
 type Client struct {
-	cfg      Config
-	endpoint *endpoints
-	kv       flotillav1connect.KVServiceClient
-	leases   flotillav1connect.LeaseServiceClient
-	watches  flotillav1connect.WatchServiceClient
-	tenants  flotillav1connect.TenantServiceClient
-	pipeline *pipeline
-	keeper   *keeper
-	budget   retryBudget
-	ids      requestIDs
-	closing  sync.Once
-	closed   chan struct{} // ends the watches
+	cfg       Config
+	endpoints *endpoints
+	kv        flotillav1connect.KVServiceClient
+	leases    flotillav1connect.LeaseServiceClient
+	watches   flotillav1connect.WatchServiceClient
+	tenants   flotillav1connect.TenantServiceClient
+	pipelines []*pipeline // one to each endpoint
+	keeper    *keeper
+	budget    retryBudget
+	ids       requestIDs
+	closing   sync.Once
+	closed    chan struct{} // ends the watches
 }
 
 // New makes a client. It connects with the first call.
@@ -41,19 +41,22 @@ func New(cfg Config) (*Client, error) {
 		connect.WithAcceptCompression("gzip", nil, nil),
 	}
 	base := cfg.endpoints()[0]
-	endpoint := newEndpoints(cfg.HTTPClient, cfg.endpoints())
+	all := newEndpoints(cfg.HTTPClient, cfg.endpoints())
 	c := &Client{
-		cfg:      cfg,
-		endpoint: endpoint,
-		kv:       flotillav1connect.NewKVServiceClient(endpoint, base, options...),
-		leases:   flotillav1connect.NewLeaseServiceClient(endpoint, base, options...),
-		watches:  flotillav1connect.NewWatchServiceClient(endpoint, base, options...),
-		tenants:  flotillav1connect.NewTenantServiceClient(endpoint, base, options...),
-		ids:      newRequestIDs(),
-		closed:   make(chan struct{}),
+		cfg:       cfg,
+		endpoints: all,
+		kv:        flotillav1connect.NewKVServiceClient(all, base, options...),
+		leases:    flotillav1connect.NewLeaseServiceClient(all, base, options...),
+		watches:   flotillav1connect.NewWatchServiceClient(all, base, options...),
+		tenants:   flotillav1connect.NewTenantServiceClient(all, base, options...),
+		ids:       newRequestIDs(),
+		closed:    make(chan struct{}),
 	}
 	c.budget.init()
-	c.pipeline = newPipeline(c.kv.Pipeline)
+	for place := range all.urls {
+		kv := flotillav1connect.NewKVServiceClient(endpoint{all, place}, base, options...)
+		c.pipelines = append(c.pipelines, newPipeline(kv.Pipeline, all.learn))
+	}
 	c.keeper = newKeeper(func(ctx context.Context) (renewalStream, error) { return c.leases.KeepAliveStream(ctx) })
 	return c, nil
 }
@@ -63,7 +66,9 @@ func New(cfg Config) (*Client, error) {
 func (c *Client) Close() error {
 	c.closing.Do(func() { close(c.closed) })
 	c.keeper.close()
-	c.pipeline.close()
+	for _, p := range c.pipelines {
+		p.close()
+	}
 	if own, ok := c.cfg.HTTPClient.(*http.Client); ok {
 		own.CloseIdleConnections()
 	}

@@ -19,7 +19,8 @@ type Config struct {
 	URL string
 	// URLs are the base URLs of several nodes, any of which serves everything:
 	// the client talks to one and moves on to the next when it stops or cannot
-	// be reached. With URL it is one more.
+	// be reached. Calls of KV go to the one that leads the namespace, if these are the
+	// URLs that the nodes advertise. With URL it is one more.
 	URLs []string
 	// APIKey is the tenant's API key, flk_<id>_<secret>.
 	APIKey string

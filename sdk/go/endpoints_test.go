@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -39,31 +40,56 @@ func ask(t *testing.T, e *endpoints) (served string) {
 
 func TestEndpointsMoveOnFromOneThatFails(t *testing.T) {
 	t.Parallel()
+	up := servers{"n1": 200, "n2": 200, "n3": 200}
+	e := newEndpoints(up, []string{"http://n1/base", "https://n2/", "http://n3/other"})
+	require.Equal(t, "http://n1/base/rpc/Put", ask(t, e))
+	up["n1"] = 0
+	require.Empty(t, ask(t, e))
+	require.Equal(t, "https://n2/rpc/Put", ask(t, e))
+	require.Equal(t, "https://n2/rpc/Put", ask(t, e), "it stays where it is served")
+	for range 5 {
+		e.noteFailure(1, &Error{Reason: flotillav1.Reason_REASON_SHUTTING_DOWN})
+	}
+	require.Equal(t, "http://n3/other/rpc/Put", ask(t, e), "many that fail together move on once")
+	up["n3"] = http.StatusServiceUnavailable
+	ask(t, e)
+	require.Empty(t, ask(t, e), "n1 is down")
+	require.Equal(t, "https://n2/rpc/Put", ask(t, e))
+	e.noteFailure(1, &Error{Reason: flotillav1.Reason_REASON_INVALID_FIELD})
+	require.Equal(t, "https://n2/rpc/Put", ask(t, e), "what the caller did wrong is no fault of the endpoint")
+}
+
+func TestLeadersAreGoneToAmongTheEndpointsAlone(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		up := servers{"n1": 200, "n2": 200, "n3": 200}
-		e := newEndpoints(up, []string{"http://n1/base", "https://n2/", "http://n3/other"})
-		require.Equal(t, "http://n1/base/rpc/Put", ask(t, e))
-		up["n1"] = 0
-		require.Empty(t, ask(t, e))
-		require.Equal(t, "https://n2/rpc/Put", ask(t, e))
-		require.Equal(t, "https://n2/rpc/Put", ask(t, e), "it stays where it is served")
-		// Many that fail together move on once.
-		<-time.After(moveOnPause)
-		for range 5 {
-			e.noteFailure(&Error{Reason: flotillav1.Reason_REASON_SHUTTING_DOWN})
+		e := newEndpoints(servers{}, []string{"http://n1:1/base", "https://n2:2", "http://n3:3"})
+		e.learn("a", "HTTPS://N2:2/")
+		require.Equal(t, 1, e.leader("a"))
+		require.Equal(t, 0, e.leader("b"), "each namespace has its own")
+		for _, stranger := range []string{"http://n2:2", "https://n2", "https://n9:2", "::", ""} {
+			e.learn("b", stranger)
+			require.Equal(t, 0, e.leader("b"), stranger)
 		}
-		require.Equal(t, "http://n3/other/rpc/Put", ask(t, e))
-		<-time.After(moveOnPause)
-		up["n3"] = http.StatusServiceUnavailable
-		ask(t, e)
-		require.Empty(t, ask(t, e), "n1 is down")
-		<-time.After(moveOnPause)
-		ask(t, e)
-		require.Equal(t, "https://n2/rpc/Put", ask(t, e))
-		// What the caller did wrong is no fault of the endpoint.
-		<-time.After(moveOnPause)
-		e.noteFailure(&Error{Reason: flotillav1.Reason_REASON_INVALID_FIELD})
-		require.Equal(t, "https://n2/rpc/Put", ask(t, e))
+		e.learn("b", "https://n2:2")
+		e.learn("a", "http://n3:3")
+		require.Equal(t, []int{2, 1}, []int{e.leader("a"), e.leader("b")})
+
+		// One that fails is left by all, and not gone to again at once.
+		broken := unreachable(errors.New("reset"), true)
+		e.noteFailure(2, broken)
+		require.Equal(t, []int{0, 1}, []int{e.leader("a"), e.leader("b")})
+		e.learn("a", "http://n3:3")
+		require.Equal(t, 0, e.leader("a"))
+		<-time.After(shunFor)
+		e.learn("a", "http://n3:3")
+		require.Equal(t, 2, e.leader("a"))
+		e.noteFailure(0, broken)
+		require.Equal(t, []int{2, 1, 1}, []int{e.leader("a"), e.leader("b"), e.leader("c")})
+
+		for i := range 2 * leadersMax {
+			e.learn(strconv.Itoa(i), "http://n3:3")
+			require.LessOrEqual(t, len(e.known.Load().leaders), leadersMax)
+		}
 	})
 }
 

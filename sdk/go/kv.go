@@ -1,6 +1,7 @@
 package flotilla
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -226,14 +227,8 @@ func deleteResult(r *flotillav1.DeleteResponse) *DeleteResult {
 // Compact drops the revisions older than the given one.
 func (k *KV) Compact(ctx context.Context, revision uint64) error {
 	req := &flotillav1.CompactRequest{Namespace: k.namespace, RequestId: k.client.ids.next(), Revision: revision}
-	ctx, cancel := k.client.withTimeout(ctx)
-	defer cancel()
-	return k.client.retry(ctx, k.client.deadline(ctx), func(ctx context.Context) error {
-		if _, err := k.client.kv.Compact(ctx, req); err != nil {
-			return fromConnect(err)
-		}
-		return nil
-	})
+	_, err := tryAgain(ctx, k.client, req, k.client.kv.Compact)
+	return err
 }
 
 func (k *KV) requestID(own string) string {
@@ -257,7 +252,10 @@ func certain(op *flotillav1.Operation, err error) error {
 // keys and values.
 const operationOverheadBytes = 64
 
-// do runs one operation through the pipeline, with retries.
+// defaultNamespace is the one that requests mean which name none.
+const defaultNamespace = "default"
+
+// do runs one operation through the pipeline to who leads, with retries.
 func (k *KV) do(ctx context.Context, op *flotillav1.Operation, bytes int) (*flotillav1.OperationResult, error) {
 	var result *flotillav1.OperationResult
 	deadline := k.client.deadline(ctx)
@@ -265,7 +263,9 @@ func (k *KV) do(ctx context.Context, op *flotillav1.Operation, bytes int) (*flot
 		// An attempt that was given up may still be on its way to the wire, so
 		// each has an envelope of its own.
 		attempt := &flotillav1.Operation{Operation: op.GetOperation()}
-		result, err = k.client.pipeline.do(ctx, deadline, attempt, bytes+operationOverheadBytes)
+		place := k.client.endpoints.leader(cmp.Or(k.namespace, defaultNamespace))
+		result, err = k.client.pipelines[place].do(ctx, deadline, attempt, bytes+operationOverheadBytes)
+		k.client.endpoints.noteFailure(place, err)
 		return err
 	})
 	if err != nil {

@@ -21,6 +21,11 @@ const (
 	messageBytesMax      = 1 << 20
 	// waitingMax bounds the operations that wait to be sent.
 	waitingMax = 65_536
+	// restAfter is after how long without operations a stream is ended; it may be
+	// twice as long.
+	restAfter = time.Minute
+	// restMax is how long the server may take to end it, too.
+	restMax = 5 * time.Second
 	// operationBytesMax is the largest operation that a message can hold. The
 	// server would end the stream, and all other calls with it.
 	operationBytesMax = 4<<20 - 4096
@@ -29,12 +34,14 @@ const (
 type stream = connect.BidiStreamForClientSimple[flotillav1.PipelineRequest, flotillav1.PipelineResponse]
 
 // A pipeline carries the operations of concurrent calls over one stream, which
-// it opens when it is needed and again after it broke.
+// it opens when it is needed, and again after it broke or rested.
 //
 // While one message is being sent, operations gather for the next: messages
 // grow with the load, and a lone call never waits for company.
 type pipeline struct {
 	open func(context.Context) (*stream, error)
+	// learn takes what the server tells of leaders.
+	learn func(namespace, apiURL string)
 
 	mu      sync.Mutex
 	wake    chan struct{} // holds a token while operations wait
@@ -57,9 +64,9 @@ type pending struct {
 	sent      bool
 }
 
-func newPipeline(open func(context.Context) (*stream, error)) *pipeline {
+func newPipeline(open func(context.Context) (*stream, error), learn func(namespace, apiURL string)) *pipeline {
 	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // the stream outlives every call; close ends it
-	p := &pipeline{open: open, wake: make(chan struct{}, 1), flying: make(map[uint64]*pending), stop: stop}
+	p := &pipeline{open: open, learn: learn, wake: make(chan struct{}, 1), flying: make(map[uint64]*pending), stop: stop}
 	p.done.Go(func() { p.run(ctx) })
 	return p
 }
@@ -183,6 +190,16 @@ func (p *pipeline) serve(ctx context.Context) error {
 		receiveErr = p.receive(s)
 	}()
 	sendErr := p.send(ctx, s, ended)
+	if errors.Is(sendErr, errResting) {
+		timer := time.AfterFunc(restMax, cancel)
+		defer timer.Stop()
+		closeErr := s.CloseRequest()
+		<-ended
+		if errors.Is(receiveErr, io.EOF) {
+			return nil
+		}
+		return fromConnect(errors.Join(closeErr, receiveErr))
+	}
 	if sendErr != nil && !errors.Is(sendErr, io.EOF) {
 		// HTTP/2 looks at the context only once the request's body has ended.
 		closeErr := s.CloseRequest()
@@ -195,16 +212,23 @@ func (p *pipeline) serve(ctx context.Context) error {
 	return fromConnect(receiveErr)
 }
 
+// errResting ends a stream that nobody has used for long.
+var errResting = errors.New("the pipeline rests")
+
 // send sends operations as they come. It returns nil or io.EOF when the server
-// ended the stream.
+// ended the stream, and errResting when it is to be ended.
 func (p *pipeline) send(ctx context.Context, s *stream, ended <-chan struct{}) error {
 	var message flotillav1.PipelineRequest
 	var calls []*pending
+	rest := time.NewTicker(restAfter)
+	defer rest.Stop()
+	used := true
 	for {
 		// Callers that are about to call get to: it makes fuller messages.
 		runtime.Gosched()
 		calls = p.take(calls[:0])
 		if len(calls) > 0 {
+			used = true
 			message.Operations = message.Operations[:0]
 			for _, call := range calls {
 				message.Operations = append(message.Operations, call.operation)
@@ -216,12 +240,24 @@ func (p *pipeline) send(ctx context.Context, s *stream, ended <-chan struct{}) e
 		}
 		select {
 		case <-p.wake:
+		case <-rest.C:
+			if !used && p.idle() {
+				return errResting
+			}
+			used = false
 		case <-ended:
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// idle tells whether no operation waits or is on its way.
+func (p *pipeline) idle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiting) == 0 && len(p.flying) == 0
 }
 
 // take moves the operations of the next message from waiting to flying.
@@ -252,6 +288,9 @@ func (p *pipeline) receive(s *stream) error {
 		message, err := s.Receive()
 		if err != nil {
 			return err
+		}
+		for _, leader := range message.GetLeaders() {
+			p.learn(leader.GetNamespace(), leader.GetApiUrl())
 		}
 		calls = p.land(calls[:0], message.GetResults())
 		for i, call := range calls {

@@ -77,7 +77,6 @@ func (c *Client) retry(ctx context.Context, deadline time.Time, attempt func(con
 			c.budget.earn()
 			return nil
 		}
-		c.endpoint.noteFailure(err)
 		unknown = unknown || OutcomeUnknown(err)
 		after, ok := retryable(err)
 		if !ok || n >= c.cfg.AttemptsMax || !c.budget.spend() || !sleep(ctx, deadline, max(after, backoff(n))) {

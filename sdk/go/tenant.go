@@ -83,10 +83,12 @@ func tryAgain[Req, Res any](ctx context.Context, c *Client, req *Req, call func(
 	ctx, cancel := c.withTimeout(ctx)
 	defer cancel()
 	err = c.retry(ctx, c.deadline(ctx), func(ctx context.Context) (err error) {
+		place := c.endpoints.present()
 		if response, err = call(ctx, req); err != nil {
-			return fromConnect(err)
+			err = fromConnect(err)
+			c.endpoints.noteFailure(place, err)
 		}
-		return nil
+		return err
 	})
 	return response, err
 }

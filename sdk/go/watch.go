@@ -97,6 +97,7 @@ func (k *KV) WatchBatches(ctx context.Context, keys KeyRange, opts *WatchOptions
 		defer cancel(nil)
 		w := watching{kv: k, keys: keys, opts: *opts, next: opts.From}
 		for failures := 0; ; {
+			place := k.client.endpoints.present()
 			more, err := w.attempt(ctx, yield)
 			if !more {
 				return
@@ -105,7 +106,7 @@ func (k *KV) WatchBatches(ctx context.Context, keys KeyRange, opts *WatchOptions
 				w.progressed, failures = false, 0
 			}
 			failures++
-			k.client.endpoint.noteFailure(err)
+			k.client.endpoints.noteFailure(place, err)
 			after, ok := goesOn(err)
 			if over(ctx) {
 				yield(nil, interrupted(context.Cause(ctx), context.Cause(ctx), false))

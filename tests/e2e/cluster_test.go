@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,9 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/stretchr/testify/require"
 
 	"github.com/flotillakv/flotilla/ops/cert"
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
+	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
 	flotilla "github.com/flotillakv/flotilla/sdk/go"
 	"github.com/flotillakv/flotilla/tests/process"
 )
@@ -110,6 +114,23 @@ func TestGatewayWithoutReplicas(t *testing.T) {
 		}
 	}
 	require.Equal(t, 3, seen)
+
+	// One that could go to the node that leads is told where that is.
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	raw := flotillav1connect.NewKVServiceClient(&http.Client{Transport: &http.Transport{Protocols: protocols}}, c.APIURLs(1)[0],
+		connect.WithInterceptors(process.Bearer(c.Info.APIKey)))
+	stream, err := raw.Pipeline(ctx)
+	require.NoError(t, err)
+	require.NoError(t, stream.Send(&flotillav1.PipelineRequest{Operations: []*flotillav1.Operation{{
+		Id: 1, Operation: &flotillav1.Operation_Put{Put: &flotillav1.PutRequest{Key: []byte("a"), Value: []byte("3")}},
+	}}}))
+	answer, err := stream.Receive()
+	require.NoError(t, err)
+	require.Len(t, answer.GetLeaders(), 1)
+	require.Equal(t, "default", answer.GetLeaders()[0].GetNamespace())
+	require.Equal(t, c.APIURLs(0)[0], answer.GetLeaders()[0].GetApiUrl())
+	require.NoError(t, stream.CloseRequest())
 }
 
 // TestClusterOverTLS runs nodes with certificates of 'flotilla cert', and tries

@@ -2496,7 +2496,11 @@ func (x *PipelineRequest) GetOperations() []*Operation {
 type PipelineResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In any order.
-	Results       []*OperationResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	Results []*OperationResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	// Where operations were brought that this node could not answer by itself. A
+	// caller that can reach that node saves itself a hop by a pipeline to it, and
+	// misses nothing if it does not. Told again every second while it is so.
+	Leaders       []*NamespaceLeader `protobuf:"bytes,2,rep,name=leaders,proto3" json:"leaders,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2536,6 +2540,68 @@ func (x *PipelineResponse) GetResults() []*OperationResult {
 		return x.Results
 	}
 	return nil
+}
+
+func (x *PipelineResponse) GetLeaders() []*NamespaceLeader {
+	if x != nil {
+		return x.Leaders
+	}
+	return nil
+}
+
+// NamespaceLeader is the node that leads the shard of a namespace, for the moment.
+type NamespaceLeader struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the namespace; "default" for requests that named none.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// The node's base URL, as it was told to advertise it.
+	ApiUrl        string `protobuf:"bytes,2,opt,name=api_url,json=apiUrl,proto3" json:"api_url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamespaceLeader) Reset() {
+	*x = NamespaceLeader{}
+	mi := &file_flotilla_v1_kv_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamespaceLeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamespaceLeader) ProtoMessage() {}
+
+func (x *NamespaceLeader) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_v1_kv_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamespaceLeader.ProtoReflect.Descriptor instead.
+func (*NamespaceLeader) Descriptor() ([]byte, []int) {
+	return file_flotilla_v1_kv_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *NamespaceLeader) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *NamespaceLeader) GetApiUrl() string {
+	if x != nil {
+		return x.ApiUrl
+	}
+	return ""
 }
 
 var File_flotilla_v1_kv_proto protoreflect.FileDescriptor
@@ -2714,9 +2780,13 @@ const file_flotilla_v1_kv_proto_rawDesc = "" +
 	"\x0fPipelineRequest\x126\n" +
 	"\n" +
 	"operations\x18\x01 \x03(\v2\x16.flotilla.v1.OperationR\n" +
-	"operations\"J\n" +
+	"operations\"\x82\x01\n" +
 	"\x10PipelineResponse\x126\n" +
-	"\aresults\x18\x01 \x03(\v2\x1c.flotilla.v1.OperationResultR\aresults*\xad\x01\n" +
+	"\aresults\x18\x01 \x03(\v2\x1c.flotilla.v1.OperationResultR\aresults\x126\n" +
+	"\aleaders\x18\x02 \x03(\v2\x1c.flotilla.v1.NamespaceLeaderR\aleaders\"H\n" +
+	"\x0fNamespaceLeader\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x17\n" +
+	"\aapi_url\x18\x02 \x01(\tR\x06apiUrl*\xad\x01\n" +
 	"\n" +
 	"SortTarget\x12\x1b\n" +
 	"\x17SORT_TARGET_UNSPECIFIED\x10\x00\x12\x13\n" +
@@ -2750,7 +2820,7 @@ func file_flotilla_v1_kv_proto_rawDescGZIP() []byte {
 }
 
 var file_flotilla_v1_kv_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_flotilla_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_flotilla_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_flotilla_v1_kv_proto_goTypes = []any{
 	(SortTarget)(0),              // 0: flotilla.v1.SortTarget
 	(Compare_Relation)(0),        // 1: flotilla.v1.Compare.Relation
@@ -2781,7 +2851,8 @@ var file_flotilla_v1_kv_proto_goTypes = []any{
 	(*BatchResponse)(nil),        // 26: flotilla.v1.BatchResponse
 	(*PipelineRequest)(nil),      // 27: flotilla.v1.PipelineRequest
 	(*PipelineResponse)(nil),     // 28: flotilla.v1.PipelineResponse
-	(*Error)(nil),                // 29: flotilla.v1.Error
+	(*NamespaceLeader)(nil),      // 29: flotilla.v1.NamespaceLeader
+	(*Error)(nil),                // 30: flotilla.v1.Error
 }
 var file_flotilla_v1_kv_proto_depIdxs = []int32{
 	2,  // 0: flotilla.v1.GetResponse.kv:type_name -> flotilla.v1.KeyValue
@@ -2824,34 +2895,35 @@ var file_flotilla_v1_kv_proto_depIdxs = []int32{
 	9,  // 37: flotilla.v1.OperationResult.put:type_name -> flotilla.v1.PutResponse
 	11, // 38: flotilla.v1.OperationResult.delete:type_name -> flotilla.v1.DeleteResponse
 	20, // 39: flotilla.v1.OperationResult.txn:type_name -> flotilla.v1.TxnResponse
-	29, // 40: flotilla.v1.OperationResult.error:type_name -> flotilla.v1.Error
+	30, // 40: flotilla.v1.OperationResult.error:type_name -> flotilla.v1.Error
 	23, // 41: flotilla.v1.BatchRequest.operations:type_name -> flotilla.v1.Operation
 	24, // 42: flotilla.v1.BatchResponse.results:type_name -> flotilla.v1.OperationResult
 	23, // 43: flotilla.v1.PipelineRequest.operations:type_name -> flotilla.v1.Operation
 	24, // 44: flotilla.v1.PipelineResponse.results:type_name -> flotilla.v1.OperationResult
-	6,  // 45: flotilla.v1.KVService.Get:input_type -> flotilla.v1.GetRequest
-	8,  // 46: flotilla.v1.KVService.Put:input_type -> flotilla.v1.PutRequest
-	10, // 47: flotilla.v1.KVService.Delete:input_type -> flotilla.v1.DeleteRequest
-	12, // 48: flotilla.v1.KVService.Range:input_type -> flotilla.v1.RangeRequest
-	14, // 49: flotilla.v1.KVService.RangeStream:input_type -> flotilla.v1.RangeStreamRequest
-	19, // 50: flotilla.v1.KVService.Txn:input_type -> flotilla.v1.TxnRequest
-	21, // 51: flotilla.v1.KVService.Compact:input_type -> flotilla.v1.CompactRequest
-	25, // 52: flotilla.v1.KVService.Batch:input_type -> flotilla.v1.BatchRequest
-	27, // 53: flotilla.v1.KVService.Pipeline:input_type -> flotilla.v1.PipelineRequest
-	7,  // 54: flotilla.v1.KVService.Get:output_type -> flotilla.v1.GetResponse
-	9,  // 55: flotilla.v1.KVService.Put:output_type -> flotilla.v1.PutResponse
-	11, // 56: flotilla.v1.KVService.Delete:output_type -> flotilla.v1.DeleteResponse
-	13, // 57: flotilla.v1.KVService.Range:output_type -> flotilla.v1.RangeResponse
-	15, // 58: flotilla.v1.KVService.RangeStream:output_type -> flotilla.v1.RangeStreamResponse
-	20, // 59: flotilla.v1.KVService.Txn:output_type -> flotilla.v1.TxnResponse
-	22, // 60: flotilla.v1.KVService.Compact:output_type -> flotilla.v1.CompactResponse
-	26, // 61: flotilla.v1.KVService.Batch:output_type -> flotilla.v1.BatchResponse
-	28, // 62: flotilla.v1.KVService.Pipeline:output_type -> flotilla.v1.PipelineResponse
-	54, // [54:63] is the sub-list for method output_type
-	45, // [45:54] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	29, // 45: flotilla.v1.PipelineResponse.leaders:type_name -> flotilla.v1.NamespaceLeader
+	6,  // 46: flotilla.v1.KVService.Get:input_type -> flotilla.v1.GetRequest
+	8,  // 47: flotilla.v1.KVService.Put:input_type -> flotilla.v1.PutRequest
+	10, // 48: flotilla.v1.KVService.Delete:input_type -> flotilla.v1.DeleteRequest
+	12, // 49: flotilla.v1.KVService.Range:input_type -> flotilla.v1.RangeRequest
+	14, // 50: flotilla.v1.KVService.RangeStream:input_type -> flotilla.v1.RangeStreamRequest
+	19, // 51: flotilla.v1.KVService.Txn:input_type -> flotilla.v1.TxnRequest
+	21, // 52: flotilla.v1.KVService.Compact:input_type -> flotilla.v1.CompactRequest
+	25, // 53: flotilla.v1.KVService.Batch:input_type -> flotilla.v1.BatchRequest
+	27, // 54: flotilla.v1.KVService.Pipeline:input_type -> flotilla.v1.PipelineRequest
+	7,  // 55: flotilla.v1.KVService.Get:output_type -> flotilla.v1.GetResponse
+	9,  // 56: flotilla.v1.KVService.Put:output_type -> flotilla.v1.PutResponse
+	11, // 57: flotilla.v1.KVService.Delete:output_type -> flotilla.v1.DeleteResponse
+	13, // 58: flotilla.v1.KVService.Range:output_type -> flotilla.v1.RangeResponse
+	15, // 59: flotilla.v1.KVService.RangeStream:output_type -> flotilla.v1.RangeStreamResponse
+	20, // 60: flotilla.v1.KVService.Txn:output_type -> flotilla.v1.TxnResponse
+	22, // 61: flotilla.v1.KVService.Compact:output_type -> flotilla.v1.CompactResponse
+	26, // 62: flotilla.v1.KVService.Batch:output_type -> flotilla.v1.BatchResponse
+	28, // 63: flotilla.v1.KVService.Pipeline:output_type -> flotilla.v1.PipelineResponse
+	55, // [55:64] is the sub-list for method output_type
+	46, // [46:55] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_flotilla_v1_kv_proto_init() }
@@ -2909,7 +2981,7 @@ func file_flotilla_v1_kv_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flotilla_v1_kv_proto_rawDesc), len(file_flotilla_v1_kv_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
