@@ -35,8 +35,12 @@ const (
 type neighboursResult struct {
 	Alone  quietResult `json:"alone"`
 	Beside quietResult `json:"beside"`
-	// Loud is what the loud ones did meanwhile.
-	Loud loudResult `json:"loud"`
+	// Apart is while the loud ones are of another server on the same machine: what is
+	// noticed then is noticed of the machine, and no server can do anything about it.
+	Apart quietResult `json:"apart"`
+	// Loud is what the loud ones did beside the quiet one, and LoudApart on theirs.
+	Loud      loudResult `json:"loud"`
+	LoudApart loudResult `json:"loud_apart"`
 }
 
 // quietResult is what the quiet tenant saw in some slices: of all its calls, and of
@@ -50,67 +54,98 @@ type quietResult struct {
 	Failed    int       `json:"failed"`
 }
 
-// measureNeighbours measures a quiet tenant in turns alone, and beside one that floods
+// measureNeighbours measures a quiet tenant in turns alone, beside one that floods
 // at ten times its limit and one that runs maximal ranges with ten thousand watches
-// open.
+// open, and while those are of another server.
 func (b *bench) measureNeighbours(ctx context.Context) error {
-	s, err := b.makeSide("neighbours", b.opts.flotillaPath, newFlotillaSide)
+	ours, err := b.startNeighbours(ctx, "neighbours")
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	if _, err := s.server.start(ctx); err != nil {
-		return err
-	}
-	data := filepath.Join(s.server.dir, "data")
-	info, err := readDevInfo(data)
+	defer ours.close()
+	theirs, err := b.startNeighbours(ctx, "neighbours-apart")
 	if err != nil {
 		return err
 	}
-	tenants, err := connectNeighbours(ctx, info, data)
-	if err != nil {
-		return err
-	}
-	defer tenants.close()
+	defer theirs.close()
 	r := &neighboursResult{}
-	if err := tenants.preload(ctx); err != nil {
-		return err
-	}
 	count := max(1, int(b.opts.neighbours/neighbourSlice))
-	var alone, beside []quietCalls
+	slice := b.opts.neighbours / time.Duration(count)
+	var alone, beside, apart []quietCalls
 	for i := range count {
 		b.progress.say("neighbours: slice %d of %d", i+1, count)
-		calls, err := tenants.beQuiet(ctx, b.opts.neighbours/time.Duration(count))
+		calls, err := ours.beQuiet(ctx, slice)
 		if err != nil {
 			return err
 		}
 		alone = append(alone, calls)
-		others, err := startLoud(ctx, loudConfig{APIURL: info.APIURL, EtcdAddress: s.etcdAddress, FloodKey: tenants.floodKey, RangesKey: tenants.rangesKey})
-		if err != nil {
+		if calls, err = ours.beQuietBeside(ctx, ours, slice, &r.Loud); err != nil {
 			return err
-		}
-		calls, err = tenants.beQuiet(ctx, b.opts.neighbours/time.Duration(count))
-		if err != nil {
-			return errors.Join(err, others.kill())
 		}
 		beside = append(beside, calls)
-		loud, err := others.end()
-		if err != nil {
+		if calls, err = ours.beQuietBeside(ctx, theirs, slice, &r.LoudApart); err != nil {
 			return err
 		}
-		r.Loud.add(loud)
+		apart = append(apart, calls)
 	}
-	r.Alone, r.Beside = resultOfQuiet(alone), resultOfQuiet(beside)
+	r.Alone, r.Beside, r.Apart = resultOfQuiet(alone), resultOfQuiet(beside), resultOfQuiet(apart)
 	b.report.Neighbours = r
 	b.report.printNeighbours(b.out)
 	return nil
 }
 
+// startNeighbours starts a server with the three tenants.
+func (b *bench) startNeighbours(ctx context.Context, name string) (*neighbours, error) {
+	s, err := b.makeSide(name, b.opts.flotillaPath, newFlotillaSide)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.server.start(ctx); err != nil {
+		s.close()
+		return nil, err
+	}
+	data := filepath.Join(s.server.dir, "data")
+	info, err := readDevInfo(data)
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	n, err := connectNeighbours(ctx, info, data)
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	n.side = s
+	n.loud.APIURL, n.loud.EtcdAddress = info.APIURL, s.etcdAddress
+	if err := n.preload(ctx); err != nil {
+		n.close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// beQuietBeside makes the quiet tenant's load while the loud ones of a server make
+// theirs, which is added to what they did.
+func (n *neighbours) beQuietBeside(ctx context.Context, others *neighbours, during time.Duration, did *loudResult) (quietCalls, error) {
+	loud, err := startLoud(ctx, others.loud)
+	if err != nil {
+		return quietCalls{}, err
+	}
+	calls, err := n.beQuiet(ctx, during)
+	if err != nil {
+		return calls, errors.Join(err, loud.kill())
+	}
+	result, err := loud.end()
+	did.add(result)
+	return calls, err
+}
+
 // neighbours are three tenants of one node. The loud ones are called from a process
 // of their own: see loud.go.
 type neighbours struct {
-	quiet, ranging      *flotilla.Client
-	floodKey, rangesKey string
+	side           *side
+	quiet, ranging *flotilla.Client
+	loud           loudConfig
 }
 
 func connectNeighbours(ctx context.Context, info devInfo, data string) (*neighbours, error) {
@@ -126,7 +161,7 @@ func connectNeighbours(ctx context.Context, info devInfo, data string) (*neighbo
 	if err != nil {
 		return nil, err
 	}
-	n := &neighbours{floodKey: keys[1], rangesKey: keys[2]}
+	n := &neighbours{loud: loudConfig{FloodKey: keys[1], RangesKey: keys[2]}}
 	if n.quiet, err = connectOnce(info.APIURL, keys[0]); err != nil {
 		return nil, err
 	}
@@ -142,6 +177,7 @@ func connectOnce(url, key string) (*flotilla.Client, error) {
 func (n *neighbours) close() {
 	_ = n.quiet.Close() // of no interest
 	_ = n.ranging.Close()
+	n.side.close()
 }
 
 func (n *neighbours) preload(ctx context.Context) error {
