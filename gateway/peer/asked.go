@@ -155,13 +155,15 @@ func (x *exchange) readTogether(key readKey, list []*asked) (err error) {
 	defer cancel()
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	late := time.AfterFunc(currentMax, func() { giveUp(&shards.NotLeaderError{Shard: key.shard}) })
+	tooLate := func() { giveUp(&shards.NotLeaderError{Shard: key.shard}) }
+	late := time.AfterFunc(currentMax, tooLate)
 	defer late.Stop()
 	batch := shards.QueryBatch{
 		Tenant:      list[0].tenant, // of what may take long there is only one
 		Consistency: key.consistency, Queries: make([]shards.Query, len(places)),
 		Begin: func(ctx context.Context) (func(), error) {
 			if !late.Stop() {
+				tooLate() // the timer is about to, or has
 				return nil, context.Cause(ctx)
 			}
 			return func() {}, nil

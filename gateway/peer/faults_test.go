@@ -20,6 +20,7 @@ import (
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/machine"
+	"github.com/flotillakv/flotilla/shards/watch"
 )
 
 // A node that stands still, with its connections open, is noticed.
@@ -164,4 +165,34 @@ func TestPanicOfAReadIsAnError(t *testing.T) {
 	got, err := p.get(t.Context(), "a")
 	require.NoError(t, err)
 	require.Equal(t, "a=v", got)
+}
+
+// A connection whose time is over just when it fails, or is made, is one that failed.
+func TestConnectionThatComesTooLate(t *testing.T) {
+	t.Parallel()
+	server := newPair(t)
+	server.host.answer = func(*internalv1.Command) machine.Result { return machine.Result{Response: &flotillav1.PutResponse{}} }
+	encoded, err := proto.Marshal(command("a"))
+	require.NoError(t, err)
+	var unreachable *shards.UnreachableError
+	for i := range 300 {
+		pool := peer.NewPool(t.Context(), peer.PoolConfig{
+			Address:        func(string) string { return server.address },
+			ConnectTimeout: time.Duration(1 + i*i*10), // from a nanosecond to a millisecond
+		})
+		results := make(chan machine.Result, 1)
+		call := &shards.Call{Tenant: "t", Command: encoded, Done: func(r machine.Result) { results <- r }}
+		if err := pool.Submit(there, shard, call); err != nil {
+			require.ErrorAs(t, err, &unreachable)
+		} else if err := result(t, results).Err; err != nil {
+			require.ErrorAs(t, err, &unreachable)
+		}
+		source, err := pool.OpenWatches(t.Context(), there, watch.Owner{Tenant: "t"}, time.Minute)
+		if err == nil {
+			source.Close()
+		} else {
+			require.ErrorAs(t, err, &unreachable)
+		}
+		pool.Close()
+	}
 }

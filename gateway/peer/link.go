@@ -256,7 +256,10 @@ func (l *link) begin(conn *grpc.ClientConn) (*session, error) {
 		}
 	}
 	if !late.Stop() {
-		err = context.Cause(ctx)
+		cancel(errSilent) // the timer is about to, or has
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
 	}
 	if err != nil {
 		cancel(err)

@@ -61,8 +61,14 @@ func (p *Pool) OpenWatches(ctx context.Context, node string, owner watch.Owner, 
 			_, err = stream.Recv() // tells why
 		}
 	}
-	if !late() || !slow.Stop() {
-		err = context.Cause(streamCtx)
+	if !late() {
+		cancel(context.Cause(ctx)) // it is about to be done, or was
+	}
+	if !slow.Stop() {
+		cancel(errSilent)
+	}
+	if cause := context.Cause(streamCtx); cause != nil {
+		err = cause
 	}
 	if err != nil {
 		cancel(err)
