@@ -219,9 +219,23 @@ func (r *Router) triesAgain(err error) bool {
 	return notApplied(err)
 }
 
-// currentMax is how long this node's replica may take to become current before
-// another one is asked.
-const currentMax = time.Second
+const (
+	// currentMax is how long this node's replica may take to become current before
+	// another one is asked.
+	currentMax = time.Second
+	// currentMaxSystem is that of the system shard: what is revoked must be known in
+	// time also where this node's replica is cut off (K3 of the catalog).
+	currentMaxSystem = 200 * time.Millisecond
+)
+
+// currentWithin is how long this node's replica of a shard may take to become
+// current.
+func currentWithin(shard shards.ShardID) time.Duration {
+	if shard == shards.SystemShard {
+		return currentMaxSystem
+	}
+	return currentMax
+}
 
 // queryLocal asks this node's replica, once.
 func (r *Router) queryLocal(ctx context.Context, shard shards.ShardID, batch *shards.QueryBatch) error {
@@ -231,7 +245,7 @@ func (r *Router) queryLocal(ctx context.Context, shard shards.ShardID, batch *sh
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	giveUp := func() { cancel(&shards.NotLeaderError{Shard: shard}) }
-	late := time.AfterFunc(currentMax, giveUp)
+	late := time.AfterFunc(currentWithin(shard), giveUp)
 	defer late.Stop()
 	begin := batch.Begin
 	batch.Begin = func(ctx context.Context) (func(), error) {

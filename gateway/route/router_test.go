@@ -20,6 +20,7 @@ import (
 	"github.com/flotillakv/flotilla/shards/machine"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/shards/watch"
+	"github.com/flotillakv/flotilla/tenancy"
 )
 
 // fleet is nodes n1, n2, ... as the router of n1 sees them: all of them, this one
@@ -419,6 +420,21 @@ func TestQueriesAreAnsweredHereIfTheyCanBe(t *testing.T) {
 		f.set(func() { f.fail["n1"], f.fail["n2"] = unreachable, unreachable })
 		require.NoError(t, getOne(t.Context(), r, shards.Linearizable))
 		require.Equal(t, "get n3", f.attempts()[len(f.attempts())-1], "each of the others is asked in turn")
+	})
+}
+
+// What the catalog looks for must be known in time also where this node's replica of
+// the system shard is cut off.
+func TestTheSystemShardIsSoonAskedElsewhere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		f.behind = true
+		start := time.Now()
+		_, err := f.router().Query(t.Context(), shards.SystemShard, tenancy.SystemNamespace, shards.Linearizable, &flotillav1.GetRequest{Key: []byte("a")})
+		require.NoError(t, err)
+		require.Equal(t, 200*time.Millisecond, time.Since(start))
+		require.Equal(t, []string{"get n1", "get n2"}, f.attempts())
 	})
 }
 

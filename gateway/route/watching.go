@@ -131,7 +131,7 @@ func (w *watching) createHere(ctx context.Context, from awayFrom, spec watch.Spe
 		return err
 	}
 	if w.router.cfg.Remote != nil && !local.Leads(from.shard) {
-		ctx, cancel := context.WithTimeoutCause(ctx, currentMax, &shards.NotLeaderError{Shard: from.shard})
+		ctx, cancel := context.WithTimeoutCause(ctx, currentWithin(from.shard), &shards.NotLeaderError{Shard: from.shard})
 		defer cancel()
 		if err := local.Current(ctx, from.shard); err != nil {
 			return err

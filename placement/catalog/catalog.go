@@ -56,8 +56,8 @@ type Config struct {
 	// each. Default 65,536.
 	RecordsCachedMax int
 	// FreshFor is for how long the records in memory are used after they were
-	// last known to be all that there is, while the system shard can be reached.
-	// Default 5 s.
+	// last known to be all that there is, while the system shard can be reached: longer
+	// than its leader's change takes, which is to make nobody wait. Default 5 s.
 	FreshFor time.Duration
 }
 

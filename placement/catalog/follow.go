@@ -82,7 +82,7 @@ func (c *Catalog) endWatch() {
 
 // loadDirectory reads the directory as it is.
 func (c *Catalog) loadDirectory(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	records, err := c.Records(ctx)
 	if err != nil {

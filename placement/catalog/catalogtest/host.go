@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
+	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/watch"
 	"github.com/flotillakv/flotilla/tenancy"
@@ -28,6 +29,8 @@ type Host struct {
 	ended chan struct{}
 	// hang keeps the answers of watches back.
 	hang bool
+	// blind keeps those of looks back.
+	blind bool
 }
 
 // NewHost makes a host over shards.
@@ -57,6 +60,22 @@ func (h *Host) SetHang(hang bool) {
 	h.hang = hang
 }
 
+// SetBlind keeps catalogs from finding out that watches hang: the record that they
+// look at is not given to them.
+func (h *Host) SetBlind(blind bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.blind = blind
+}
+
+// looks tells whether a request is a look that is not answered.
+func (h *Host) looks(request proto.Message) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	get, ok := request.(*flotillav1.GetRequest)
+	return ok && h.blind && string(get.GetKey()) == "cluster"
+}
+
 func (h *Host) hangs() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -81,6 +100,10 @@ func (h *Host) Propose(ctx context.Context, shard shards.ShardID, tenant tenancy
 func (h *Host) Query(ctx context.Context, shard shards.ShardID, ns tenancy.NamespaceID, c shards.Consistency, request proto.Message) (response proto.Message, err error) {
 	if _, down := h.state(); down != nil {
 		return nil, down
+	}
+	if h.looks(request) {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
 	}
 	return h.shards.Query(ctx, shard, ns, c, request)
 }
