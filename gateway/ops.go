@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/admin/v1/adminv1connect"
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
 )
@@ -26,8 +27,9 @@ type Health interface {
 // OpsHandler serves the operators' port: /healthz (the process lives), /readyz
 // (it serves), /status, /metrics and /debug/pprof, and gRPC health checks and
 // reflection. These have no authentication: the port belongs on loopback or a
-// network of the operators. Admin is AdminService, which has.
-func OpsHandler(health Health, metrics prometheus.Gatherer, admin http.Handler) http.Handler {
+// network of the operators. Admin is AdminService, which has. The proxies are believed
+// in where a request came from.
+func OpsHandler(health Health, metrics prometheus.Gatherer, admin http.Handler, proxies intercept.Proxies) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -57,7 +59,7 @@ func OpsHandler(health Health, metrics prometheus.Gatherer, admin http.Handler) 
 	reflector := grpcreflect.NewStaticReflector(services...)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
-	return mux
+	return proxies.Handler(mux)
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {

@@ -50,6 +50,8 @@ type Config struct {
 	// StallMax is how long a caller may take to take one message of a stream,
 	// before the stream is ended. Default 30 s.
 	StallMax time.Duration
+	// Proxies are believed in where a request came from.
+	Proxies intercept.Proxies
 }
 
 // A Server serves the API.
@@ -111,13 +113,13 @@ func New(
 		},
 		ConnContext: meter.ConnContext,
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		Handler: cfg.Proxies.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if rest.Serves(r.URL.Path) {
 				plain.ServeHTTP(w, r)
 				return
 			}
 			procedures.ServeHTTP(w, r)
-		}),
+		})),
 	}
 	return s
 }

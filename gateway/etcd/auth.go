@@ -8,7 +8,6 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
@@ -34,11 +33,7 @@ func (s *authServer) Authenticate(ctx context.Context, req *pb.AuthenticateReque
 	if _, err := auth.ParseAPIKey(text); err != nil && u.KeyID != "" && !auth.IsToken(text) {
 		text = "flk_" + u.KeyID + "_" + text // the secret alone
 	}
-	address := ""
-	if p, ok := peer.FromContext(ctx); ok {
-		address = p.Addr.String()
-	}
-	principal, err := s.door.auth.Credential(ctx, text, address)
+	principal, err := s.door.auth.Credential(ctx, text, s.door.address(ctx))
 	if errors.Is(err, tenancy.ErrUnauthenticated) || err == nil &&
 		(u.Tenant != "" && u.Tenant != principal.Tenant || u.KeyID != "" && u.KeyID != principal.KeyID) {
 		return nil, rpctypes.ErrGRPCAuthFailed

@@ -3,7 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
-	"net"
+	"net/netip"
 	"strings"
 	"unicode/utf8"
 
@@ -50,6 +50,7 @@ type Anonymous struct {
 type door struct {
 	auth      *intercept.Authenticator
 	kv        *route.KV
+	proxies   intercept.Proxies
 	anonymous *Anonymous
 	answers   *budget
 }
@@ -101,7 +102,7 @@ func (d *door) identify(ctx context.Context) (*tenancy.Principal, string, error)
 		if err != nil {
 			return nil, "", err
 		}
-		principal, err := d.auth.Credential(ctx, t.credential, p.Addr.String())
+		principal, err := d.auth.Credential(ctx, t.credential, d.address(ctx))
 		return principal, t.namespace, err
 	}
 	if name := commonName(p); name != "" {
@@ -115,7 +116,7 @@ func (d *door) identify(ctx context.Context) (*tenancy.Principal, string, error)
 		}
 		return principal, user.Namespace, err
 	}
-	if d.anonymous != nil && isLoopback(p.Addr) {
+	if d.anonymous != nil && isLoopback(d.address(ctx)) {
 		permissions := d.anonymous.Permissions
 		if permissions == nil {
 			permissions = tenancy.FullAccess()
@@ -151,12 +152,20 @@ func commonName(p *peer.Peer) string {
 	return info.State.VerifiedChains[0][0].Subject.CommonName
 }
 
-func isLoopback(address net.Addr) bool {
-	if counted, ok := address.(meter.Address); ok {
-		address = counted.Addr
+// address is where a request came from; empty if that is not known.
+func (d *door) address(ctx context.Context) string {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return ""
 	}
-	tcp, ok := address.(*net.TCPAddr)
-	return ok && tcp.IP.IsLoopback()
+	return d.proxies.Client(p.Addr.String(), metadata.ValueFromIncomingContext(ctx, intercept.ForwardedFor))
+}
+
+// isLoopback tells whether the other side of a connection is this machine. Whom a
+// proxy speaks for has no port, and never is.
+func isLoopback(address string) bool {
+	from, err := netip.ParseAddrPort(address)
+	return err == nil && from.Addr().Unmap().IsLoopback()
 }
 
 // checkVersion refuses clients whose version is no text, as etcd does.

@@ -52,6 +52,8 @@ type Config struct {
 	// TLS encrypts the port if it is set. Clients with a verified certificate
 	// need no password.
 	TLS *tls.Config
+	// Proxies are believed in where a request came from.
+	Proxies intercept.Proxies
 	// Anonymous lets callers on this machine in who name nobody.
 	Anonymous *Anonymous
 	// Reflection serves gRPC reflection.
@@ -109,7 +111,7 @@ func New(cfg Config, kv *route.KV, node Node, authenticator *intercept.Authentic
 	s := &Server{
 		cfg: cfg, kv: kv, node: node, log: log, identity: newIdentity(cfg.ClusterID, cfg.NodeID),
 		door: &door{
-			auth: authenticator, kv: kv,
+			auth: authenticator, kv: kv, proxies: cfg.Proxies,
 			anonymous: cfg.Anonymous, answers: newBudget(cfg.TenantAnswerBytesMax),
 		},
 		metrics: newMetrics(reg), stopping: make(chan struct{}),

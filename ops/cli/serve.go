@@ -88,6 +88,7 @@ Every flag can also be set in the environment (FLOTILLA_LISTEN_API for
 	f.StringVar(&c.AdvertiseRaft, "advertise-raft", "", "host:port under which other nodes reach the Raft port (default where it listens)")
 	bindTLS(f, &c.TLS)
 	f.BoolVar(&c.PrivateIssuers, "allow-private-issuers", false, "let tenants' OpenID Connect issuers be at addresses that are not public")
+	f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", nil, "addresses and ranges (10.0.0.0/8) of load balancers, by comma, whose X-Forwarded-For tells where requests come from (default none)")
 	f.BoolVar(&c.Insecure, "insecure", false, "let others reach ports that are not encrypted")
 	f.Int64Var(&c.SnapshotBytesPerSecond, "snapshot-bytes-per-second", 64<<20, "bound on what snapshots for other nodes take of the network")
 	opts.bind(f, c, slog.LevelInfo)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/flotillakv/flotilla/gateway"
 	"github.com/flotillakv/flotilla/gateway/etcd"
+	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/ops/datadir"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/shards/store"
@@ -59,6 +60,9 @@ type Config struct {
 	TLS TLS
 	// Insecure lets others reach ports that are not encrypted.
 	Insecure bool
+	// TrustedProxies are addresses, and ranges of them in CIDR notation, of proxies
+	// that are believed in where a request came from: see intercept.Proxies.
+	TrustedProxies []string
 
 	Gateway gateway.Config
 	// Etcd is how the etcd v3 API is served; the node fills in who it is.
@@ -145,6 +149,9 @@ func (c Config) Validate() error {
 	}
 	if c.ReplaceAfter < 10*time.Second {
 		errs = append(errs, fmt.Errorf("--replace-after is %s, and takes 10s or more: a node that starts again must not be replaced", c.ReplaceAfter))
+	}
+	if _, err := intercept.ParseProxies(c.TrustedProxies); err != nil {
+		errs = append(errs, fmt.Errorf("--trusted-proxies: %w", err))
 	}
 	errs = append(errs, c.checkCluster(), c.checkAddresses(), c.TLS.validate())
 	return errors.Join(errs...)

@@ -47,6 +47,9 @@ func TestConfigIsChecked(t *testing.T) {
 		"advertised without one": {func(c *Config) { c.AdvertisePeer = "n1.example.com" }, "--advertise-peer"},
 		"advertised empty":       {func(c *Config) { c.AdvertiseRaft = "n1.example.com:" }, "--advertise-raft"},
 		"advertised":             {func(c *Config) { c.AdvertiseRaft = "n1.example.com:7702" }, ""},
+		"a proxy by name":        {func(c *Config) { c.TrustedProxies = []string{"10.0.0.1", "lb"} }, `--trusted-proxies: "lb" is no address`},
+		"everybody as a proxy":   {func(c *Config) { c.TrustedProxies = []string{"0.0.0.0/0"} }, "--trusted-proxies"},
+		"proxies":                {func(c *Config) { c.TrustedProxies = []string{"10.0.0.0/8", "2001:db8::1"} }, ""},
 		"a certificate alone":    {func(c *Config) { c.TLS.Ops = CertFiles{CertFile: "n.crt"} }, "--ops-cert-file"},
 	} {
 		t.Run(name, func(t *testing.T) {

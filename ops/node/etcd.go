@@ -13,7 +13,7 @@ import (
 
 func (n *Node) serveEtcd(ctx context.Context) (func() error, error) {
 	cfg := n.cfg.Etcd
-	cfg.TLS = n.tls.etcd
+	cfg.TLS, cfg.Proxies = n.tls.etcd, n.proxies
 	cfg.ClusterID, cfg.NodeID = n.dir.Identity().ClusterID, n.dir.Identity().NodeID
 	cfg.Members, cfg.TempDir = n.etcdMembers, n.dir.Path()
 	var replicas etcd.Node = noReplicas{}

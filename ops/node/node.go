@@ -62,6 +62,8 @@ type Node struct {
 	keyUses       *intercept.KeyUses
 	guard         *intercept.Guard
 	requests      *intercept.Metrics
+	// proxies are believed in where a request came from, on all ports that have callers.
+	proxies intercept.Proxies
 	// admin serves operators; nil until the catalog can be reached.
 	admin   atomic.Pointer[http.Handler]
 	server  *gateway.Server
@@ -82,9 +84,13 @@ func Run(ctx context.Context, cfg Config, ready func(context.Context, *Node) err
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
+	proxies, err := intercept.ParseProxies(cfg.TrustedProxies)
+	if err != nil {
+		return err
+	}
 	n := &Node{
 		cfg: cfg, bootID: rand.Text(), metrics: prometheus.NewRegistry(), directory: catalog.NewDirectory(),
-		started: time.Now(), failed: make(chan error, 1), registered: make(chan struct{}),
+		proxies: proxies, started: time.Now(), failed: make(chan error, 1), registered: make(chan struct{}),
 	}
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
@@ -203,7 +209,7 @@ func (n *Node) background(ctx context.Context, run func(context.Context) error) 
 // that the node is starting while it replays its log.
 func (n *Node) serveOps(context.Context) (func() error, error) {
 	server := &http.Server{
-		Handler: gateway.OpsHandler(n, n.metrics, http.HandlerFunc(n.serveAdmin)), ReadHeaderTimeout: 10 * time.Second, TLSConfig: n.tls.ops,
+		Handler: gateway.OpsHandler(n, n.metrics, http.HandlerFunc(n.serveAdmin), n.proxies), ReadHeaderTimeout: 10 * time.Second, TLSConfig: n.tls.ops,
 		ErrorLog: slog.NewLogLogger(n.cfg.Log.Handler(), slog.LevelDebug),
 	}
 	var serving sync.WaitGroup
@@ -221,7 +227,7 @@ func (n *Node) serveOps(context.Context) (func() error, error) {
 
 func (n *Node) serve(ctx context.Context) (func() error, error) {
 	cfg := n.cfg.Gateway
-	cfg.TLS, cfg.ClusterID, cfg.APIURL = n.tls.api, n.dir.Identity().ClusterID, n.directory.APIURL
+	cfg.TLS, cfg.ClusterID, cfg.APIURL, cfg.Proxies = n.tls.api, n.dir.Identity().ClusterID, n.directory.APIURL, n.proxies
 	n.server = gateway.New(cfg, n.kv, n.catalog, n.authenticator, n.requests, n.cfg.Log)
 	var serving sync.WaitGroup
 	serving.Go(func() {
