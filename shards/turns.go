@@ -186,11 +186,11 @@ func (t *turns) join(tenant tenancy.TenantID, shard ShardID) (*turnLine, *list.E
 // room tells whether one more read may wait in a line, nil for a tenant without. It
 // needs mu.
 func (t *turns) room(line *turnLine) bool {
-	free := turnsWaitingMax - t.waiting - 1
-	if line == nil || line.reads.Len() == 0 {
-		return free >= 0
+	waiting := 0
+	if line != nil {
+		waiting = line.reads.Len()
 	}
-	return line.reads.Len() < min(turnsLineMax, fair.Share(free, turnsWaitingMax))
+	return fair.Fits(waiting, 1, t.waiting, turnsLineMax, turnsWaitingMax)
 }
 
 // leave takes a read out of its line that waits no more, or gives its turn back if

@@ -26,7 +26,9 @@ type PoolConfig struct {
 	// Queue bounds what waits for one node.
 	Queue fair.Config
 	// InFlightMax and InFlightBytesMax bound what one node was asked and has not
-	// answered: operations, and bytes of their requests. Default 8,192 and 32 MiB.
+	// answered: commands and queries, and bytes of their requests. Of both a tenant
+	// has a quarter at most, and no more than fair.Fits lets in; the platform has a
+	// quarter besides. Default 32,768 and 128 MiB.
 	InFlightMax, InFlightBytesMax int
 	// SilenceMax is after how long without a word a node that was asked something
 	// counts as gone. Default 3 s.
@@ -37,8 +39,8 @@ type PoolConfig struct {
 }
 
 func (c PoolConfig) withDefaults() PoolConfig {
-	c.InFlightMax = cmp.Or(c.InFlightMax, 8192)
-	c.InFlightBytesMax = cmp.Or(c.InFlightBytesMax, 32<<20)
+	c.InFlightMax = cmp.Or(c.InFlightMax, 32<<10)
+	c.InFlightBytesMax = cmp.Or(c.InFlightBytesMax, 128<<20)
 	c.SilenceMax = cmp.Or(c.SilenceMax, 3*time.Second)
 	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 2*time.Second)
 	if c.Log == nil {

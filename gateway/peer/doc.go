@@ -10,7 +10,7 @@
 // Between two nodes there is one stream for all callers. What waits while a
 // message is written goes with the next one, so messages grow with the load and a
 // lone caller waits for no company; tenants have fair shares of the stream, as
-// they have of a shard.
+// they have of a shard, and of what may be asked and not answered (L1, in flight.go).
 //
 // E1: an operation that fails with *shards.UnreachableError was not written to a
 // stream, so it surely was not applied. Once it was written and its answer does

@@ -114,7 +114,7 @@ func TestCanceledAndLateCommandsAreNotSent(t *testing.T) {
 // surely was not applied.
 func TestOutcomeOfWhatTheEndOfTheStreamLeaves(t *testing.T) {
 	t.Parallel()
-	p := newPair(t, func(pool *peer.PoolConfig, _ *peer.ServerConfig) { pool.InFlightMax = 2 })
+	p := newPair(t, func(pool *peer.PoolConfig, _ *peer.ServerConfig) { pool.InFlightMax = 8 })
 	asked, release := make(chan struct{}), make(chan struct{})
 	p.host.setQuery(func(ctx context.Context, _ *shards.QueryBatch) error {
 		close(asked)
@@ -130,7 +130,7 @@ func TestOutcomeOfWhatTheEndOfTheStreamLeaves(t *testing.T) {
 	<-asked
 	_, sent := p.put("t", "sent")
 	p.host.wait(t, 1)
-	_, waits := p.put("t", "waits") // the query and the command are what may be in flight
+	_, waits := p.put("t", "waits") // the query and the command are what a tenant may have in flight
 	p.stop()
 	err := result(t, sent).Err
 	require.ErrorIs(t, err, shards.ErrOutcomeUnknown)

@@ -35,6 +35,8 @@ type link struct {
 	queue   *fair.Queue[tenancy.TenantID, *operation]
 	closed  error
 	session *session // nil if there is none
+	// flight is that of the session, or of the next one.
+	flight *flight
 	// down is why no session could be begun, nil if the last one could be; then
 	// none is tried before retryAt, and pause is what comes after that.
 	down    error
@@ -59,7 +61,7 @@ const (
 
 func newLink(ctx context.Context, cfg *PoolConfig, node string) (*link, error) {
 	l := &link{cfg: cfg, node: node, queue: fair.New[tenancy.TenantID, *operation](cfg.Queue, tenancy.SystemTenant), pause: pauseMin}
-	l.changed.L = &l.mu
+	l.changed.L, l.flight = &l.mu, newFlight(cfg)
 	conn, err := dial(cfg, node, windowBytes)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the connection to node %s: %w", node, err)
@@ -94,6 +96,7 @@ func (l *link) push(op *operation) error {
 	if err := l.reachable(); err != nil {
 		return err
 	}
+	idle := !l.queue.Ready()
 	if err := l.queue.Push(op.tenant, op.weight(), op, op.bytes); err != nil {
 		queue := "node"
 		if errors.Is(err, fair.ErrTenantFull) {
@@ -101,7 +104,7 @@ func (l *link) push(op *operation) error {
 		}
 		return &shards.BusyError{Shard: op.shard, Queue: queue, RetryAfter: 50 * time.Millisecond}
 	}
-	if l.queue.Len() == 1 {
+	if idle && l.queue.Ready() {
 		l.changed.Signal()
 	}
 	l.startSweeping()
@@ -145,6 +148,7 @@ func (l *link) send() {
 			err = w.write(s, ops)
 		} else {
 			endAll(ops, err)
+			l.landed(ops)
 		}
 		if err != nil {
 			l.leaveSession()
@@ -153,15 +157,14 @@ func (l *link) send() {
 	}
 }
 
-// next waits until there is something to write and room for it, and takes those
-// operations that go next: none to ask for a sign of life, or to begin anew.
+// next waits until there is something to write for which there is room, and takes
+// those operations that go next: none to ask for a sign of life, or to begin anew.
 func (l *link) next(buf []*operation) ([]*operation, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
 		if l.session != nil && l.session.over() != nil {
-			_ = l.session.stream.CloseSend() // it never fails
-			l.session = nil
+			_ = l.forsake().stream.CloseSend() // it never fails
 		}
 		switch {
 		case l.closed != nil:
@@ -169,8 +172,11 @@ func (l *link) next(buf []*operation) ([]*operation, error) {
 		case l.ping:
 			l.ping = false
 			return nil, nil
-		case l.queue.Len() > 0 && (l.session == nil || !l.session.full(l.cfg)):
-			return l.queue.Take(buf, messageOperations, messageBytes), nil
+		case l.queue.Ready():
+			if ops := l.queue.TakeIf(buf, messageOperations, messageBytes, l.flight.begin); len(ops) > 0 {
+				return ops, nil
+			}
+			continue // all lines are aside by now
 		}
 		l.changed.Wait()
 	}
@@ -181,6 +187,7 @@ func (l *link) failWaiting(err error) {
 	var ops []*operation
 	for {
 		l.mu.Lock()
+		l.resumeAll()
 		ops = l.queue.Take(ops[:0], messageOperations, messageBytes)
 		l.mu.Unlock()
 		if len(ops) == 0 {
@@ -202,8 +209,7 @@ func endAll(ops []*operation, err error) {
 // leaveSession writes no more to the session. What it was asked is still answered.
 func (l *link) leaveSession() {
 	l.mu.Lock()
-	s := l.session
-	l.session = nil
+	s := l.forsake()
 	l.mu.Unlock()
 	if s != nil {
 		_ = s.stream.CloseSend() // it never fails
@@ -266,7 +272,7 @@ func (l *link) begin(conn *grpc.ClientConn) (*session, error) {
 		return nil, err
 	}
 	return &session{
-		node: l.node, stream: stream, cancel: cancel, wake: l.wake,
+		node: l.node, stream: stream, cancel: cancel, wake: l.wake, landed: l.landed,
 		pending: make(map[uint64]*operation), heard: time.Now(),
 	}, nil
 }

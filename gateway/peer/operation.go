@@ -27,6 +27,8 @@ type operation struct {
 	group *group
 	bytes int
 
+	// flight is where it counts, from when it was taken off its line.
+	flight *flight
 	// What follows is guarded by the session's mu.
 	sent bool // was written to the stream
 }
@@ -37,6 +39,14 @@ func (op *operation) weight() int {
 		return 0
 	}
 	return op.call.Weight
+}
+
+// count is how many commands or queries the operation is.
+func (op *operation) count() int {
+	if op.call != nil {
+		return 1
+	}
+	return len(op.group.places)
 }
 
 // take tells whether the operation is still wanted: then it must be answered.

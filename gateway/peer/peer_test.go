@@ -131,7 +131,7 @@ func echo(value []byte) func(ctx context.Context, b *shards.QueryBatch) error {
 
 // pair is a node that asks, and one that is asked.
 type pair struct {
-	t       *testing.T
+	t       testing.TB
 	host    *host
 	pool    *peer.Pool
 	server  *peer.Server
@@ -142,9 +142,9 @@ type pair struct {
 
 type option func(*peer.PoolConfig, *peer.ServerConfig)
 
-func newPair(t *testing.T, options ...option) *pair {
-	t.Helper()
-	p := &pair{t: t, host: newHost()}
+func newPair(tb testing.TB, options ...option) *pair {
+	tb.Helper()
+	p := &pair{t: tb, host: newHost()}
 	pool := peer.PoolConfig{Address: func(node string) string {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -158,8 +158,8 @@ func newPair(t *testing.T, options ...option) *pair {
 		o(&pool, &server)
 	}
 	p.serve(server)
-	p.pool = peer.NewPool(t.Context(), pool)
-	t.Cleanup(p.pool.Close)
+	p.pool = peer.NewPool(tb.Context(), pool)
+	tb.Cleanup(p.pool.Close)
 	return p
 }
 
@@ -208,13 +208,13 @@ func (p *pair) put(tenant tenancy.TenantID, key string) (*shards.Call, <-chan ma
 	return call, results
 }
 
-func result(t *testing.T, results <-chan machine.Result) machine.Result {
-	t.Helper()
+func result(tb testing.TB, results <-chan machine.Result) machine.Result {
+	tb.Helper()
 	select {
 	case r := <-results:
 		return r
 	case <-time.After(waitMax):
-		t.Fatal("no answer comes")
+		tb.Fatal("no answer comes")
 		return machine.Result{}
 	}
 }

@@ -49,8 +49,9 @@ type ServerConfig struct {
 	Quota internalv1.QuotaServiceServer
 	// UnansweredMax and UnansweredBytesMax bound what a stream has begun and not
 	// answered, in operations and queries, and in bytes of their requests. No more
-	// is read until some is. They must not be less than what a pool asks. Default
-	// 16,384 and 64 MiB.
+	// is read until some is, which holds all tenants up; so they must not be less
+	// than what a pool asks, the platform's part and one operation of any size
+	// included. Default 49,152 and 192 MiB.
 	UnansweredMax, UnansweredBytesMax int
 	// UnsentBytesMax is from how many bytes of answers that were not taken a
 	// stream reads no more. Default 16 MiB.
@@ -61,8 +62,8 @@ type ServerConfig struct {
 }
 
 func (c ServerConfig) withDefaults() ServerConfig {
-	c.UnansweredMax = cmp.Or(c.UnansweredMax, 16<<10)
-	c.UnansweredBytesMax = cmp.Or(c.UnansweredBytesMax, 64<<20)
+	c.UnansweredMax = cmp.Or(c.UnansweredMax, 48<<10)
+	c.UnansweredBytesMax = cmp.Or(c.UnansweredBytesMax, 192<<20)
 	c.UnsentBytesMax = cmp.Or(c.UnsentBytesMax, 16<<20)
 	c.DrainMax = cmp.Or(c.DrainMax, 5*time.Second)
 	if c.Local == nil {

@@ -20,13 +20,13 @@ type session struct {
 	node   string
 	stream internalv1.PeerService_ExchangeClient
 	cancel func(error)
-	// wake tells the sender that there may be room again, or that the session has
-	// ended.
+	// landed is told, without mu, what is pending no more: each operation once.
+	landed func([]*operation)
+	// wake tells the sender that the session has ended, or takes no more.
 	wake func()
 
 	mu      sync.Mutex
 	pending map[uint64]*operation
-	bytes   int // of the requests in pending
 	lastID  uint64
 	ended   error
 	// closing is set when the node takes no more operations.
@@ -42,7 +42,6 @@ func (s *session) register(ops []*operation, ids []uint64) []uint64 {
 	for _, op := range ops {
 		s.lastID++
 		s.pending[s.lastID] = op
-		s.bytes += op.bytes
 		ids = append(ids, s.lastID)
 	}
 	return ids
@@ -58,7 +57,6 @@ func (s *session) wrote(ops []*operation, ids []uint64, err error) {
 		op.sent = err == nil
 		if _, ok := s.pending[ids[i]]; ok && (err != nil || ended != nil) {
 			delete(s.pending, ids[i])
-			s.bytes -= op.bytes
 			lost = append(lost, op)
 		}
 	}
@@ -70,13 +68,7 @@ func (s *session) wrote(ops []*operation, ids []uint64, err error) {
 			op.lose(unreachable(s.node, ended))
 		}
 	}
-}
-
-// full tells whether no more may be asked before something is answered.
-func (s *session) full(cfg *PoolConfig) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ended == nil && (len(s.pending) >= cfg.InFlightMax || s.bytes >= cfg.InFlightBytesMax)
+	s.landed(lost)
 }
 
 // over tells why nothing is to be written any more, nil while it may.
@@ -102,6 +94,7 @@ func (s *session) hear() {
 
 // receive gives out answers until the stream ends, and then ends the session.
 func (s *session) receive() {
+	var answered []*operation
 	for {
 		message, err := s.stream.Recv()
 		if err != nil {
@@ -111,11 +104,15 @@ func (s *session) receive() {
 			s.end(err)
 			return
 		}
-		s.answers(message)
+		answered = s.answers(message, answered[:0])
+		s.landed(answered)
+		clear(answered)
 	}
 }
 
-func (s *session) answers(message *internalv1.ExchangeResponse) {
+// answers gives out the answers of a message. It appends those operations that have
+// all of theirs.
+func (s *session) answers(message *internalv1.ExchangeResponse, answered []*operation) []*operation {
 	s.mu.Lock()
 	s.heard = time.Now()
 	if message.GetClosing() {
@@ -123,11 +120,15 @@ func (s *session) answers(message *internalv1.ExchangeResponse) {
 	}
 	s.mu.Unlock()
 	for _, a := range message.GetAnswers() {
-		if op := s.answered(a.GetId()); op != nil && op.answer(s.node, a) {
-			s.forget(a.GetId())
+		op := s.answered(a.GetId())
+		if op != nil && op.answer(s.node, a) && (op.call != nil || s.forget(a.GetId())) {
+			answered = append(answered, op)
 		}
 	}
-	s.wake()
+	if message.GetClosing() {
+		s.wake()
+	}
+	return answered
 }
 
 // answered returns the operation that an answer is for, if it is still waited
@@ -139,19 +140,18 @@ func (s *session) answered(id uint64) *operation {
 	op := s.pending[id]
 	if op != nil && op.call != nil {
 		delete(s.pending, id)
-		s.bytes -= op.bytes
 	}
 	return op
 }
 
-// forget takes an operation that is over off what the node was asked.
-func (s *session) forget(id uint64) {
+// forget takes an operation that is over off what the node was asked; false if it
+// was taken off before.
+func (s *session) forget(id uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if op := s.pending[id]; op != nil {
-		delete(s.pending, id)
-		s.bytes -= op.bytes
-	}
+	_, ok := s.pending[id]
+	delete(s.pending, id)
+	return ok
 }
 
 // end ends the session: everything that was written and not answered is lost.
@@ -174,6 +174,7 @@ func (s *session) end(err error) {
 	for _, op := range lost {
 		op.lose(unreachable(s.node, err))
 	}
+	s.landed(lost)
 	s.wake()
 }
 
@@ -194,7 +195,6 @@ func (s *session) sweep(now time.Time) (silent time.Duration, asked int) {
 	for id, op := range s.pending {
 		if op.sent && now.After(op.deadline.Add(lateAfter)) {
 			delete(s.pending, id)
-			s.bytes -= op.bytes
 			late = append(late, op)
 		}
 	}
@@ -203,9 +203,7 @@ func (s *session) sweep(now time.Time) (silent time.Duration, asked int) {
 	for _, op := range late {
 		op.lose(unreachable(s.node, errLate))
 	}
-	if len(late) > 0 {
-		s.wake()
-	}
+	s.landed(late)
 	return silent, asked
 }
 

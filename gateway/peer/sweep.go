@@ -75,9 +75,8 @@ func (l *link) cut() {
 		_ = l.watchConn.Close() // its streams end
 		l.watchConn = nil       // it is made when it is needed
 	}
-	if l.session != nil {
-		l.session.cancel(errSilent)
-		l.session = nil
+	if s := l.forsake(); s != nil {
+		s.cancel(errSilent)
 	}
 	_ = l.conn.Close() // its streams end
 	l.conn = conn

@@ -23,20 +23,25 @@ func (w *writer) write(s *session, ops []*operation) error {
 	defer func() { clear(w.ops) }() // what was written is not kept while nothing happens
 	now := time.Now()
 	wanted := ops[:0]
+	var dropped []*operation
 	for _, op := range ops {
 		switch {
 		case !op.take():
+			dropped = append(dropped, op)
 		case now.After(op.deadline):
 			op.fail(context.DeadlineExceeded)
+			dropped = append(dropped, op)
 		default:
 			wanted = append(wanted, op)
 		}
 	}
+	w.link.landed(dropped)
 	if len(wanted) == 0 && len(ops) > 0 {
 		return nil
 	}
 	if err := s.over(); err != nil {
 		failAll(wanted, err)
+		w.link.landed(wanted)
 		return err
 	}
 	w.ids = s.register(wanted, w.ids[:0])

@@ -1,7 +1,8 @@
-// Package fair holds the queue in which the writes of many tenants wait for
-// one shard: bounded, first in first out within a tenant, and fair between
-// tenants. They are served by their weights, by deficit round robin (Shreedhar and
-// Varghese, 1995), and share the room by dynamic thresholds (see Share).
+// Package fair shares what is bounded between tenants. A Queue is where the writes of
+// many wait for one shard: bounded, first in first out within a tenant, and fair
+// between tenants. They are served by their weights, by deficit round robin (Shreedhar
+// and Varghese, 1995). A Room is anything that they hold parts of. In both they share
+// the room by dynamic thresholds (see Share).
 // It is pure; the caller locks.
 package fair
 
@@ -55,22 +56,23 @@ func (c Config) WithDefaults() Config {
 
 // A Queue holds items of type T by tenant K.
 //
-//	F1: a tenant has a line, and is in the ring, exactly while it has items.
-//	F2: a backlogged tenant gets at least its weight times Quantum of every round,
+//	F1: a tenant has a line exactly while it has items. It is in the ring, or it is
+//	    aside: then its next item could not go when its turn came.
+//	F2: a line in the ring gets at least its weight times Quantum of every round,
 //	    whatever the others queue; so what two of them took, each divided by its
 //	    weight, differs by at most the cost of one item and one quantum.
-//	F3: a tenant that has items gets another one in only if it then holds no more
-//	    than its Share of what is left free; one that has none, if that is at least
-//	    as large as its item. Only a lone item is taken whatever its cost.
+//	F3: each tenant's items, and their cost, are what Fits lets in. Only a lone item
+//	    is taken whatever its cost.
 //	F4: the platform has a tenant's own bounds and no others, so tenants cannot shut
 //	    it out. All together hold at most the queue's bounds and these.
 type Queue[K comparable, T any] struct {
 	cfg      Config
 	platform K
 	lines    map[K]*line[K, T]
-	// next is the line whose turn it is, in a ring of all lines; nil when
-	// there are none.
+	// next is the line whose turn it is, in the ring of lines; nil when it is empty.
 	next *line[K, T]
+	// aside is the line that was put aside first, in a ring of those that are.
+	aside *line[K, T]
 	// spare keeps one emptied line for the next tenant that comes, because a
 	// lone caller empties and refills its line with every write.
 	spare *line[K, T]
@@ -88,6 +90,7 @@ type line[K comparable, T any] struct {
 	weight     int
 	// served is whether the line got its quantum in the present turn.
 	served bool
+	aside  bool
 }
 
 type entry[T any] struct {
@@ -127,24 +130,18 @@ func (q *Queue[K, T]) Push(key K, weight int, item T, cost int) error {
 // room refuses an item for which there is none. The line is nil for a tenant that
 // holds nothing.
 func (q *Queue[K, T]) room(key K, l *line[K, T], cost int) error {
-	if q.items == 0 {
-		return nil
+	items, held, full := 0, 0, ErrQueueFull
+	if l != nil {
+		items, held, full = len(l.entries)-l.head, l.cost, ErrTenantFull
 	}
-	platform := key == q.platform
-	itemsFree, costFree := q.cfg.ItemsMax-q.items-1, q.cfg.CostMax-q.cost-cost
-	if l == nil {
-		if !platform && (itemsFree < 0 || costFree < cost) {
-			return ErrQueueFull
-		}
-		return nil
+	fits := q.items == 0
+	if !fits && key == q.platform {
+		fits = l == nil || items+1 <= q.cfg.TenantItemsMax && held+cost <= q.cfg.TenantCostMax
+	} else if !fits {
+		fits = Fits(items, 1, q.items, q.cfg.TenantItemsMax, q.cfg.ItemsMax) && Fits(held, cost, q.cost, q.cfg.TenantCostMax, q.cfg.CostMax)
 	}
-	itemsMax, costMax := q.cfg.TenantItemsMax, q.cfg.TenantCostMax
-	if !platform {
-		itemsMax = min(itemsMax, Share(itemsFree, q.cfg.ItemsMax))
-		costMax = min(costMax, Share(costFree, q.cfg.CostMax))
-	}
-	if len(l.entries)-l.head+1 > itemsMax || l.cost+cost > costMax {
-		return ErrTenantFull
+	if !fits {
+		return full
 	}
 	return nil
 }
@@ -152,8 +149,15 @@ func (q *Queue[K, T]) room(key K, l *line[K, T], cost int) error {
 // Take appends to dst the items that go next, at most itemsMax of them and,
 // unless a single item is larger, of at most costMax in all.
 func (q *Queue[K, T]) Take(dst []T, itemsMax, costMax int) []T {
+	return q.TakeIf(dst, itemsMax, costMax, func(T) bool { return true })
+}
+
+// TakeIf is Take of those items that may go, of which each is asked once, when it is
+// its turn. A line whose next item may not is put aside until it is resumed, and holds
+// nobody up.
+func (q *Queue[K, T]) TakeIf(dst []T, itemsMax, costMax int, may func(T) bool) []T {
 	taken := 0
-	for first := true; q.items > 0 && itemsMax > 0; {
+	for first := true; q.next != nil && itemsMax > 0; {
 		l := q.next
 		if !l.served {
 			l.deficit += l.weight * q.cfg.Quantum
@@ -167,6 +171,10 @@ func (q *Queue[K, T]) Take(dst []T, itemsMax, costMax int) []T {
 			if !first && taken+e.cost > costMax {
 				return dst
 			}
+			if !may(e.item) {
+				q.putAside(l)
+				break
+			}
 			first = false
 			dst = append(dst, e.item)
 			taken += e.cost
@@ -177,7 +185,7 @@ func (q *Queue[K, T]) Take(dst []T, itemsMax, costMax int) []T {
 		switch {
 		case l.head == len(l.entries):
 			q.leave(l)
-		case itemsMax > 0: // its deficit is used up: the next line's turn
+		case !l.aside && itemsMax > 0: // its deficit is used up: the next line's turn
 			l.served = false
 			q.next = l.next
 		}
@@ -208,13 +216,7 @@ func (q *Queue[K, T]) join(key K) *line[K, T] {
 	q.spare = nil
 	l.key, l.weight = key, 1
 	q.lines[key] = l
-	if q.next == nil {
-		l.prev, l.next = l, l
-		q.next = l
-		return l
-	}
-	l.next, l.prev = q.next, q.next.prev
-	l.prev.next, l.next.prev = l, l
+	q.next = q.next.before(l)
 	return l
 }
 
@@ -222,12 +224,7 @@ func (q *Queue[K, T]) join(key K) *line[K, T] {
 // lost: an idle tenant saves nothing up.
 func (q *Queue[K, T]) leave(l *line[K, T]) {
 	delete(q.lines, l.key)
-	if l.next == l {
-		q.next = nil
-	} else {
-		l.prev.next, l.next.prev = l.next, l.prev
-		q.next = l.next
-	}
+	q.next = q.next.without(l)
 	entries := l.entries[:0]
 	if cap(entries) > 4096 {
 		entries = nil
