@@ -12,6 +12,7 @@ import (
 	"github.com/flotillakv/flotilla/gateway/apierr"
 	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/gateway/route"
+	"github.com/flotillakv/flotilla/gateway/unread"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/tenancy"
@@ -31,7 +32,7 @@ type kvHandler struct {
 	stallMax time.Duration
 	// apiURL finds other nodes; nil if callers are not told of them.
 	apiURL func(node string) string
-	unsent unsentBytes
+	unread *unread.Answers
 }
 
 // Get implements KVService.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/flotillakv/flotilla/gateway/intercept"
+	"github.com/flotillakv/flotilla/gateway/unread"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/shards"
 	"github.com/flotillakv/flotilla/tenancy"
@@ -32,7 +33,8 @@ const (
 	pipelineAnswerBytesMax = 16 << 20
 	// pipelineUnsentBytesMax bounds the answers not yet sent, those of writes
 	// included. They come while the shard applies, where nothing can wait: a
-	// caller that asks for so much and does not take it loses its stream.
+	// caller that asks for so much and does not take it loses its stream, and so
+	// does one whose tenant has no room left for them (see unread.Answers).
 	pipelineUnsentBytesMax = 128 << 20
 	// pipelineMessageBytes is when an answering message is full.
 	pipelineMessageBytes = 1 << 20
@@ -47,8 +49,8 @@ func (h *kvHandler) Pipeline(ctx context.Context, stream *connect.BidiStream[flo
 	if !ok {
 		return tenancy.ErrUnauthenticated
 	}
-	ofTenant, done := h.unsent.open(principal.Tenant)
-	defer done()
+	ofTenant := h.unread.Open(principal.Tenant)
+	defer ofTenant.Close()
 	answers := newAnswerQueue(ofTenant)
 	defer answers.giveUp()
 	stall := intercept.NewStall(ctx, h.stallMax)
@@ -146,14 +148,14 @@ type answerQueue struct {
 	// unsent is the bytes of the answers that are not sent; it changes under
 	// mu, and is read without it.
 	unsent atomic.Int64
-	// ofTenant is the same for all pipelines of the tenant.
-	ofTenant *atomic.Int64
+	// ofTenant is the same for all that the tenant's callers leave unread.
+	ofTenant *unread.Part
 	closed   bool
 	// overflowed is set once an answer was dropped: no more are kept then.
 	overflowed bool
 }
 
-func newAnswerQueue(ofTenant *atomic.Int64) *answerQueue {
+func newAnswerQueue(ofTenant *unread.Part) *answerQueue {
 	q := &answerQueue{ofTenant: ofTenant}
 	q.changed.L = &q.mu
 	return q
@@ -176,11 +178,11 @@ func (q *answerQueue) admit(ctx context.Context, operations, bytes int) error {
 	return nil
 }
 
-// room waits until there is room for one more answer. It refuses one while the
-// tenant's other pipelines leave none.
+// room waits until there is room for one more answer. It refuses one while what is
+// unread elsewhere leaves none.
 func (q *answerQueue) room(ctx context.Context) error {
-	if q.ofTenant.Load() >= tenantUnsentBytesMax {
-		return &tenancy.QuotaError{Limit: "unsent_answer_bytes_max", Value: tenantUnsentBytesMax, RetryAfter: time.Second}
+	if q.ofTenant.Full() {
+		return &tenancy.QuotaError{Limit: "unsent_answer_bytes_max", Value: uint64(q.ofTenant.Max()), RetryAfter: time.Second}
 	}
 	if q.unsent.Load() < pipelineAnswerBytesMax {
 		return nil
@@ -209,12 +211,12 @@ func (q *answerQueue) add(result *flotillav1.OperationResult, requestBytes int) 
 	size := resultBytes(result)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.overflowed = q.overflowed || q.unsent.Load()+int64(size) > pipelineUnsentBytesMax; q.overflowed {
+	q.overflowed = q.overflowed || q.unsent.Load()+int64(size) > pipelineUnsentBytesMax || !q.ofTenant.Take(size)
+	if q.overflowed {
 		return false
 	}
 	q.bytes += size - requestBytes
 	q.unsent.Add(int64(size))
-	q.ofTenant.Add(int64(size))
 	q.ready = append(q.ready, result)
 	q.sizes = append(q.sizes, size)
 	if len(q.ready) == 1 {
@@ -294,7 +296,7 @@ func (q *answerQueue) release(operations, bytes int) {
 	q.operations -= operations
 	q.bytes -= bytes
 	q.unsent.Add(-int64(bytes))
-	q.ofTenant.Add(-int64(bytes))
+	q.ofTenant.GiveBack(bytes)
 	q.changed.Broadcast()
 }
 
@@ -302,6 +304,6 @@ func (q *answerQueue) release(operations, bytes int) {
 func (q *answerQueue) giveUp() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.ofTenant.Add(-q.unsent.Swap(0))
+	q.ofTenant.GiveBack(int(q.unsent.Swap(0)))
 	q.ready, q.sizes = nil, nil
 }

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/flotillakv/flotilla/gateway/unread"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -25,7 +25,7 @@ func largeAnswer() *flotillav1.OperationResult {
 func TestReadsWaitForACallerThatTakesNoAnswers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		q := newAnswerQueue(new(atomic.Int64))
+		q := newAnswerQueue(unread.New(unread.BytesMax).Open("tenant"))
 		require.NoError(t, q.admit(t.Context(), 3, 3))
 		require.NoError(t, q.room(t.Context()))
 		q.add(largeAnswer(), 1)
@@ -52,7 +52,7 @@ func TestReadsWaitForACallerThatTakesNoAnswers(t *testing.T) {
 func TestSendEndsWithTheCaller(t *testing.T) {
 	t.Parallel()
 	gone := errors.New("the caller went away")
-	q := newAnswerQueue(new(atomic.Int64))
+	q := newAnswerQueue(unread.New(unread.BytesMax).Open("tenant"))
 	require.NoError(t, q.admit(t.Context(), 1, 1))
 	q.add(largeAnswer(), 1)
 	require.ErrorIs(t, q.send(func(*flotillav1.PipelineResponse) error { return gone }), gone)
@@ -62,7 +62,7 @@ func TestSendEndsWithTheCaller(t *testing.T) {
 // stream of a caller that does not take them ends, and the node keeps no more.
 func TestAnswersThatNobodyTakesAreBounded(t *testing.T) {
 	t.Parallel()
-	q := newAnswerQueue(new(atomic.Int64))
+	q := newAnswerQueue(unread.New(unread.BytesMax).Open("tenant"))
 	kept := 0
 	for q.add(largeAnswer(), 1) {
 		kept++
@@ -77,26 +77,28 @@ func TestAnswersThatNobodyTakesAreBounded(t *testing.T) {
 // those of a pipeline that ended count no more.
 func TestUnsentAnswersOfATenant(t *testing.T) {
 	t.Parallel()
-	var unsent unsentBytes
-	count, done := unsent.open("tenant")
-	same, doneToo := unsent.open("tenant")
-	other, otherDone := unsent.open("other")
-	require.Same(t, count, same)
-	require.NotSame(t, count, other)
-
-	full, idle, others := newAnswerQueue(count), newAnswerQueue(same), newAnswerQueue(other)
-	count.Add(tenantUnsentBytesMax - pipelineAnswerBytesMax/4) // of still other pipelines
+	all := unread.New(unread.BytesMax)
+	account, other := all.Open("tenant"), all.Open("other")
+	full, idle, others := newAnswerQueue(account), newAnswerQueue(account), newAnswerQueue(other)
+	for account.Take(1 << 20) { // of still other pipelines
+	}
+	account.GiveBack(pipelineAnswerBytesMax)
 	require.NoError(t, idle.room(t.Context()))
-	require.True(t, full.add(largeAnswer(), 0))
-	var quota *tenancy.QuotaError
-	require.ErrorAs(t, idle.room(t.Context()), &quota)
-	require.NotZero(t, quota.RetryAfter)
+	for full.add(largeAnswer(), 0) && !account.Full() {
+		require.NoError(t, idle.room(t.Context()))
+	}
+	before := account.Max()
+	require.False(t, full.add(largeAnswer(), 0), "its caller loses the stream")
+	require.Equal(t, before, account.Max(), "what was dropped does not count")
 	require.NoError(t, others.room(t.Context()), "of another tenant")
+	require.True(t, others.add(largeAnswer(), 0))
 
 	full.giveUp()
 	require.NoError(t, idle.room(t.Context()))
-	done()
-	doneToo()
-	otherDone()
-	require.Empty(t, unsent.byTenant)
+	for account.Take(1) {
+	}
+	var quota *tenancy.QuotaError
+	require.ErrorAs(t, idle.room(t.Context()), &quota)
+	require.NotZero(t, quota.RetryAfter)
+	require.Equal(t, uint64(account.Max()), quota.Value)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/gateway/rest"
 	"github.com/flotillakv/flotilla/gateway/route"
+	"github.com/flotillakv/flotilla/gateway/unread"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
 	"github.com/flotillakv/flotilla/shards"
@@ -52,6 +53,9 @@ type Config struct {
 	StallMax time.Duration
 	// Proxies are believed in where a request came from.
 	Proxies intercept.Proxies
+	// Unread bounds the answers of pipelines that were not taken. Default one of the
+	// server's own, of unread.BytesMax.
+	Unread *unread.Answers
 }
 
 // A Server serves the API.
@@ -69,6 +73,9 @@ func New(
 ) *Server {
 	cfg.RequestBytesMax = cmp.Or(cfg.RequestBytesMax, 4<<20)
 	cfg.StallMax = cmp.Or(cfg.StallMax, 30*time.Second)
+	if cfg.Unread == nil {
+		cfg.Unread = unread.New(unread.BytesMax)
+	}
 	s := &Server{log: log, stopping: make(chan struct{})}
 	options := connect.WithHandlerOptions(
 		intercept.Chain(intercept.Config{Authenticator: authenticator, Metrics: metrics, Log: log}),
@@ -81,7 +88,7 @@ func New(
 	)
 	mux := http.NewServeMux()
 	mux.Handle(flotillav1connect.NewKVServiceHandler(&kvHandler{
-		kv: kv, auth: authenticator, log: log, stopping: s.stopping, stallMax: cfg.StallMax, apiURL: cfg.APIURL,
+		kv: kv, auth: authenticator, log: log, stopping: s.stopping, stallMax: cfg.StallMax, unread: cfg.Unread, apiURL: cfg.APIURL,
 	}, options))
 	mux.Handle(flotillav1connect.NewLeaseServiceHandler(&leaseHandler{kv: kv, auth: authenticator, stopping: s.stopping}, options))
 	mux.Handle(flotillav1connect.NewWatchServiceHandler(&watchHandler{

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/flotillakv/flotilla/gateway/unread"
 	"github.com/flotillakv/flotilla/shards/mvcc"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -19,67 +20,40 @@ import (
 // Config.StreamsMax.
 const freeAnswerBytes = 32 << 10
 
-// budget counts the bytes of answers by tenant: those that are gathered, and
-// those that were not yet taken by their callers. While an answer is encoded it
-// is in memory twice, and counted once. It knows only tenants that have some.
-type budget struct {
-	max  int
-	mu   sync.Mutex
-	used map[tenancy.TenantID]int
-}
-
-func newBudget(bytesMax int) *budget {
-	return &budget{max: bytesMax, used: make(map[tenancy.TenantID]int)}
-}
-
-// take counts bytes, or refuses with etcd's "too many requests".
-func (b *budget) take(tenant tenancy.TenantID, bytes int) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.used[tenant]+bytes > b.max {
-		return rpctypes.ErrGRPCRequestTooManyRequests
-	}
-	b.used[tenant] += bytes
-	return nil
-}
-
-func (b *budget) giveBack(tenant tenancy.TenantID, bytes int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.used[tenant] -= bytes; b.used[tenant] <= 0 {
-		delete(b.used, tenant)
-	}
-}
-
-// hold is what one answer has of its tenant's budget. Not safe for concurrent
-// use.
+// hold is what one answer has of what its tenant's callers may leave unread: while it
+// is gathered, and until it was taken. While an answer is encoded it is in memory
+// twice, and counted once. Not safe for concurrent use.
 type hold struct {
-	budget *budget
-	tenant tenancy.TenantID
-	bytes  int
+	answers *unread.Answers
+	tenant  tenancy.TenantID
+	part    *unread.Part // nil while it has nothing
+	bytes   int
 }
 
-// resize makes the hold one of an answer with so many bytes.
+// resize makes the hold one of an answer with so many bytes, or refuses with etcd's
+// "too many requests".
 func (h *hold) resize(bytes int) error {
 	if bytes <= freeAnswerBytes {
 		h.release()
 		return nil
 	}
+	if h.part == nil {
+		h.part = h.answers.Open(h.tenant)
+	}
 	if bytes < h.bytes {
-		h.budget.giveBack(h.tenant, h.bytes-bytes)
-	} else if bytes > h.bytes {
-		if err := h.budget.take(h.tenant, bytes-h.bytes); err != nil {
-			return err
-		}
+		h.part.GiveBack(h.bytes - bytes)
+	} else if bytes > h.bytes && !h.part.Take(bytes-h.bytes) {
+		return rpctypes.ErrGRPCRequestTooManyRequests
 	}
 	h.bytes = bytes
 	return nil
 }
 
 func (h *hold) release() {
-	if h.bytes > 0 {
-		h.budget.giveBack(h.tenant, h.bytes)
-		h.bytes = 0
+	if h.part != nil {
+		h.part.GiveBack(h.bytes)
+		h.part.Close()
+		h.part, h.bytes = nil, 0
 	}
 }
 
@@ -89,12 +63,13 @@ func (h *hold) attach(message proto.Message) any {
 	if h.bytes == 0 {
 		return message
 	}
-	held := &heldBuffer{BufferPool: mem.DefaultBufferPool(), release: sync.OnceFunc((&hold{h.budget, h.tenant, h.bytes}).release)}
-	h.bytes = 0
+	attached := *h
+	held := &heldBuffer{BufferPool: mem.DefaultBufferPool(), release: sync.OnceFunc(attached.release)}
+	h.part, h.bytes = nil, 0
 	return heldMessage{message: message, buffer: held}
 }
 
-// heldMessage is a message that counts in its tenant's budget.
+// heldMessage is a message that counts until it was written.
 type heldMessage struct {
 	message proto.Message
 	buffer  *heldBuffer

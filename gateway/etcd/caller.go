@@ -15,6 +15,7 @@ import (
 	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/gateway/route"
+	"github.com/flotillakv/flotilla/gateway/unread"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -24,7 +25,7 @@ type caller struct {
 	principal *tenancy.Principal
 	namespace string
 	place     catalog.Route
-	// answer is what the answer of a unary request has of the tenant's budget.
+	// answer is what the answer of a unary request takes while it is not taken.
 	answer hold
 }
 
@@ -52,7 +53,7 @@ type door struct {
 	kv        *route.KV
 	proxies   intercept.Proxies
 	anonymous *Anonymous
-	answers   *budget
+	answers   *unread.Answers
 }
 
 // enter returns a context with the caller in it.
@@ -87,7 +88,7 @@ func (d *door) placeOf(ctx context.Context, principal *tenancy.Principal, namesp
 
 // newHold is a hold of the principal's tenant that has nothing yet.
 func (d *door) newHold(principal *tenancy.Principal) hold {
-	return hold{budget: d.answers, tenant: principal.Tenant}
+	return hold{answers: d.answers, tenant: principal.Tenant}
 }
 
 // identify takes the first that there is: a token, a certificate of the client,

@@ -10,8 +10,8 @@ import (
 // are told the same events, which are encoded once and not copied.
 type encodedMessage [][]byte
 
-// codec sends encoded messages as they are, notices when messages that count in
-// a budget were written, and does all else as grpc does.
+// codec sends encoded messages as they are, notices when messages that
+// count until then were written, and does all else as grpc does.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }

@@ -22,6 +22,7 @@ import (
 	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/gateway/route"
+	"github.com/flotillakv/flotilla/gateway/unread"
 )
 
 // Config is how the etcd v3 API is served. Zero fields take the defaults.
@@ -45,10 +46,10 @@ type Config struct {
 	// open at the same time; clients keep more back by themselves. Default
 	// 10,000. etcd has no bound, and so none for what they hold.
 	StreamsMax uint32
-	// TenantAnswerBytesMax bounds the answers of one tenant that this node
-	// gathers or keeps until they are taken, of more than 32 KiB each; more are
-	// refused. Default 256 MiB, which is two of the largest.
-	TenantAnswerBytesMax int
+	// Unread bounds the answers that this node gathers or keeps until they are
+	// taken, of more than 32 KiB each; more are refused. Default one of the
+	// server's own, of unread.BytesMax.
+	Unread *unread.Answers
 	// TLS encrypts the port if it is set. Clients with a verified certificate
 	// need no password.
 	TLS *tls.Config
@@ -68,7 +69,9 @@ func (c Config) withDefaults() Config {
 	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 3<<19)
 	c.ProgressInterval = max(cmp.Or(c.ProgressInterval, 10*time.Minute), 100*time.Millisecond)
 	c.StallMax = cmp.Or(c.StallMax, time.Minute)
-	c.TenantAnswerBytesMax = cmp.Or(c.TenantAnswerBytesMax, 2*answerBytesMax)
+	if c.Unread == nil {
+		c.Unread = unread.New(unread.BytesMax)
+	}
 	c.StreamsMax = cmp.Or(c.StreamsMax, 10_000)
 	return c
 }
@@ -112,7 +115,7 @@ func New(cfg Config, kv *route.KV, node Node, authenticator *intercept.Authentic
 		cfg: cfg, kv: kv, node: node, log: log, identity: newIdentity(cfg.ClusterID, cfg.NodeID),
 		door: &door{
 			auth: authenticator, kv: kv, proxies: cfg.Proxies,
-			anonymous: cfg.Anonymous, answers: newBudget(cfg.TenantAnswerBytesMax),
+			anonymous: cfg.Anonymous, answers: cfg.Unread,
 		},
 		metrics: newMetrics(reg), stopping: make(chan struct{}),
 		snapshots: newSnapshots(),

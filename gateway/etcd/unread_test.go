@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/flotillakv/flotilla/gateway/etcd"
+	"github.com/flotillakv/flotilla/gateway/unread"
 	"github.com/flotillakv/flotilla/proto/gen/etcd/v3electionpb"
 	"github.com/flotillakv/flotilla/tenancy"
 )
@@ -127,7 +128,7 @@ func unreadRange(ctx context.Context, t *testing.T, conn *grpc.ClientConn) grpc.
 // They count until they were read, given up, or lost with their connection.
 func TestUnreadAnswers(t *testing.T) {
 	t.Parallel()
-	s := serve(t, etcd.Config{TenantAnswerBytesMax: 3 << 20})
+	s := serve(t, etcd.Config{Unread: unread.New(4 * 3 << 20)})
 	conn := dial(t, s.address)
 	mine, other := as(t.Context(), s.newTenant("mine")), as(t.Context(), s.newTenant("other"))
 	fill(mine, t, conn, 2, 1<<20)
@@ -170,10 +171,10 @@ func TestUnreadAnswers(t *testing.T) {
 	}
 }
 
-// TestSortedRangeKeepsItsLimit sorts more than the budget holds.
+// TestSortedRangeKeepsItsLimit sorts more than a tenant may leave unread.
 func TestSortedRangeKeepsItsLimit(t *testing.T) {
 	t.Parallel()
-	s := serve(t, etcd.Config{TenantAnswerBytesMax: 12 << 20})
+	s := serve(t, etcd.Config{Unread: unread.New(4 * 12 << 20)})
 	conn := dial(t, s.address)
 	ctx := as(t.Context(), s.newTenant("tenant"))
 	fill(ctx, t, conn, 24, 1<<20)

@@ -14,14 +14,14 @@ import (
 	"github.com/flotillakv/flotilla/shards/watch"
 )
 
-// unread is the stream of a caller that asks without end, and takes no answers.
-type unread struct {
+// deaf is the stream of a caller that asks without end, and takes no answers.
+type deaf struct {
 	watchServerStream
 	ctx   context.Context //nolint:containedctx // what a stream is for
 	asked atomic.Int64
 }
 
-func (u *unread) Recv() (*pb.WatchRequest, error) {
+func (u *deaf) Recv() (*pb.WatchRequest, error) {
 	u.asked.Add(1)
 	return &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{
 		CreateRequest: &pb.WatchCreateRequest{Key: []byte("b"), StartRevision: -1},
@@ -35,7 +35,7 @@ func TestACallerThatTakesNoAnswersIsNotHeard(t *testing.T) {
 		s, c := newTestServer()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		u := &unread{ctx: ctx}
+		u := &deaf{ctx: ctx}
 		w := &watchStream{
 			Server: s, grpc: u, caller: c, watches: route.NewKV(route.NewRouter(route.RouterConfig{}), nil).NewWatches(t.Context(), watch.StreamConfig{}),
 		}

@@ -15,7 +15,7 @@ func (n *Node) serveEtcd(ctx context.Context) (func() error, error) {
 	cfg := n.cfg.Etcd
 	cfg.TLS, cfg.Proxies = n.tls.etcd, n.proxies
 	cfg.ClusterID, cfg.NodeID = n.dir.Identity().ClusterID, n.dir.Identity().NodeID
-	cfg.Members, cfg.TempDir = n.etcdMembers, n.dir.Path()
+	cfg.Members, cfg.TempDir, cfg.Unread = n.etcdMembers, n.dir.Path(), n.unread
 	var replicas etcd.Node = noReplicas{}
 	if n.host != nil {
 		replicas = n.host

@@ -22,6 +22,7 @@ import (
 	"github.com/flotillakv/flotilla/gateway/intercept"
 	"github.com/flotillakv/flotilla/gateway/meter"
 	"github.com/flotillakv/flotilla/gateway/route"
+	"github.com/flotillakv/flotilla/gateway/unread"
 	"github.com/flotillakv/flotilla/ops/datadir"
 	"github.com/flotillakv/flotilla/placement"
 	"github.com/flotillakv/flotilla/placement/catalog"
@@ -64,6 +65,8 @@ type Node struct {
 	requests      *intercept.Metrics
 	// proxies are believed in where a request came from, on all ports that have callers.
 	proxies intercept.Proxies
+	// unread bounds the answers that callers do not take, on both ports of tenants.
+	unread *unread.Answers
 	// admin serves operators; nil until the catalog can be reached.
 	admin   atomic.Pointer[http.Handler]
 	server  *gateway.Server
@@ -228,6 +231,7 @@ func (n *Node) serveOps(context.Context) (func() error, error) {
 func (n *Node) serve(ctx context.Context) (func() error, error) {
 	cfg := n.cfg.Gateway
 	cfg.TLS, cfg.ClusterID, cfg.APIURL, cfg.Proxies = n.tls.api, n.dir.Identity().ClusterID, n.directory.APIURL, n.proxies
+	cfg.Unread = n.unread
 	n.server = gateway.New(cfg, n.kv, n.catalog, n.authenticator, n.requests, n.cfg.Log)
 	var serving sync.WaitGroup
 	serving.Go(func() {

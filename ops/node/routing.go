@@ -9,6 +9,7 @@ import (
 	"github.com/flotillakv/flotilla/gateway/oidc"
 	"github.com/flotillakv/flotilla/gateway/peer"
 	"github.com/flotillakv/flotilla/gateway/route"
+	"github.com/flotillakv/flotilla/gateway/unread"
 	"github.com/flotillakv/flotilla/ops/version"
 	"github.com/flotillakv/flotilla/placement/catalog"
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
@@ -45,6 +46,7 @@ func (n *Node) startRouting(ctx context.Context) (func() error, error) {
 	n.meter = meter.New(metering, n.metrics)
 	n.kv = route.NewMeteredKV(n.router, n.catalog, n.meter)
 	n.guard, n.requests = intercept.NewGuard(fault.Now, n.metrics), intercept.NewMetrics(n.metrics)
+	n.unread = unread.New(unread.BytesMax)
 	n.keyUses = intercept.NewKeyUses(n.catalog, fault.Now, n.cfg.Log)
 	n.authenticator = intercept.NewAuthenticator(intercept.AuthConfig{
 		Records: n.catalog, ClusterID: n.dir.Identity().ClusterID, Uses: n.keyUses, Guard: n.guard, Now: fault.Now,

@@ -14,14 +14,17 @@ import (
 type Accounts struct {
 	mu       sync.Mutex
 	byTenant map[tenancy.TenantID]*account
+
+	// What all tenants have together.
+	waiting, queued, sending atomic.Int64
 }
 
 // account is one tenant's, for as long as it has watches or streams of them.
 type account struct {
 	tenant           tenancy.TenantID
 	watches, streams int          // guarded by Accounts.mu
-	bytes            atomic.Int64 // of what waits
-	queued           atomic.Int64 // bytes that wait to be matched
+	bytes            amount       // of what waits
+	queued           amount       // bytes that wait to be matched
 	recent           atomic.Int64 // bytes that are kept for watches that are behind
 	sending          sending      // what is on its way
 }
@@ -75,7 +78,9 @@ func (a *Accounts) of(tenant tenancy.TenantID) *account {
 	if own := a.byTenant[tenant]; own != nil {
 		return own
 	}
-	return &account{tenant: tenant, sending: newSending()}
+	return &account{
+		tenant: tenant, sending: newSending(&a.sending), bytes: amount{all: &a.waiting}, queued: amount{all: &a.queued},
+	}
 }
 
 // drop needs mu.
@@ -119,20 +124,7 @@ func (a *account) release(e *Event) {
 }
 
 // WaitingBytes is what the events take that wait for watches on this node.
-func (a *Accounts) WaitingBytes() int64 {
-	return a.sum(func(own *account) int64 { return own.bytes.Load() })
-}
+func (a *Accounts) WaitingBytes() int64 { return a.waiting.Load() }
 
 // SendingBytes is what the answers take that callers are about to take.
-func (a *Accounts) SendingBytes() int64 {
-	return a.sum(func(own *account) int64 { return own.sending.bytes.Load() })
-}
-
-func (a *Accounts) sum(of func(*account) int64) (sum int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, own := range a.byTenant {
-		sum += of(own)
-	}
-	return sum
-}
+func (a *Accounts) SendingBytes() int64 { return a.sending.Load() }

@@ -78,7 +78,7 @@ func (f *feed) publish(rev mvcc.Revision, events []*Event, complete bool) {
 	f.queueMu.Lock()
 	defer f.queueMu.Unlock()
 	f.published = max(f.published, rev)
-	if !complete || f.bytes+p.bytes > feedBytesMax || f.account.queued.Load()+int64(p.bytes) > queuedBytesMax {
+	if !complete || f.bytes+p.bytes > feedBytesMax || f.account.queued.Load()+int64(p.bytes) > f.account.queued.most(queuedBytesMax) {
 		p = parcel{kind: parcelGap, revision: rev}
 		if last := len(f.queue) - 1; last >= 0 && f.queue[last].kind == parcelGap {
 			f.queue[last].revision = rev

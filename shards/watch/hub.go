@@ -14,7 +14,8 @@ const (
 	// feedBytesMax bounds the events of one namespace, in bytes, that wait to be
 	// matched with its watches; also those of one batch.
 	feedBytesMax = 16 << 20
-	// queuedBytesMax bounds those of all namespaces of a tenant on this node.
+	// queuedBytesMax bounds those of all namespaces of a tenant on this node; it is
+	// less the more other tenants have, see amount.
 	queuedBytesMax = 32 << 20
 )
 
@@ -28,12 +29,14 @@ type Config struct {
 	// watch that would have more reads them from the history later. Default
 	// 4 MiB.
 	WatchBytesMax int
-	// TenantBytesMax bounds those of all watches of a tenant on this node.
-	// Default 64 MiB.
+	// TenantBytesMax bounds those of all watches of a tenant on this node, and four
+	// times as much those of all tenants: the more others have, the less a tenant
+	// may. Default 64 MiB.
 	TenantBytesMax int
 	// SendingBytesMax is when the streams of a tenant on this node give out no
 	// more events until some were sent, in bytes of events and of the copies
-	// that are made of them. Default 64 MiB.
+	// that are made of them. It is less the more other tenants are sending, of four
+	// times as much for all. Default 64 MiB.
 	SendingBytesMax int
 	// RecentBytesMax bounds the events of one namespace that are kept while
 	// watches of it are behind, so that these need not read them from disk.

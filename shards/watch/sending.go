@@ -11,12 +11,13 @@ const readersMax = 4
 
 // sending is what a tenant's streams gave out with Next, and was not sent yet: it
 // counts until the next call of Next, or Close. While it is more than its bound,
-// no stream of the tenant gives out events. What is being sent ends by itself,
-// because front doors end streams whose callers take nothing.
+// which is less the more other tenants have, no stream of the tenant gives out
+// events. What is being sent ends by itself, because front doors end streams whose
+// callers take nothing; and a tenant of which nothing is being sent waits for nobody.
 //
 // W4: nothing that counts here waits for anything but its caller.
 type sending struct {
-	bytes   atomic.Int64
+	bytes   amount
 	readers chan struct{} // a token for each that reads
 
 	waits   atomic.Bool // waiting is not empty
@@ -24,12 +25,19 @@ type sending struct {
 	waiting map[*Stream]struct{} // to be woken when there is room
 }
 
-func newSending() sending { return sending{readers: make(chan struct{}, readersMax)} }
+func newSending(all *atomic.Int64) sending {
+	return sending{bytes: amount{all: all}, readers: make(chan struct{}, readersMax)}
+}
+
+// over tells whether a tenant that is sending so much is to wait.
+func (a *sending) over(bytes, bytesMax int64) bool {
+	return bytes > 0 && bytes > a.bytes.most(bytesMax)
+}
 
 // full tells whether a stream is to give out no events now; then it is woken
 // when it may.
 func (a *sending) full(s *Stream, bytesMax int64) bool {
-	if a.bytes.Load() <= bytesMax {
+	if !a.over(a.bytes.Load(), bytesMax) {
 		return false
 	}
 	a.mu.Lock()
@@ -39,13 +47,13 @@ func (a *sending) full(s *Stream, bytesMax int64) bool {
 	a.waiting[s] = struct{}{}
 	a.waits.Store(true)
 	a.mu.Unlock()
-	return a.bytes.Load() > bytesMax // or there is room meanwhile
+	return a.over(a.bytes.Load(), bytesMax) // or there is room meanwhile
 }
 
 // add counts bytes, which may be negative, and wakes those that wait if there is
 // room then.
 func (a *sending) add(bytes, bytesMax int64) {
-	if a.bytes.Add(bytes) > bytesMax || bytes >= 0 || !a.waits.Load() {
+	if a.over(a.bytes.Add(bytes), bytesMax) || bytes >= 0 || !a.waits.Load() {
 		return
 	}
 	a.mu.Lock()

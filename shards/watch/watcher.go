@@ -104,7 +104,7 @@ func (w *watcher) hold(events []*Event) bool {
 		size += e.size()
 	}
 	cfg := &w.feed.hub.cfg
-	if w.bytes+size > cfg.WatchBytesMax || w.account.bytes.Load() > int64(cfg.TenantBytesMax) {
+	if w.bytes+size > cfg.WatchBytesMax || w.account.bytes.Load() > w.account.bytes.most(int64(cfg.TenantBytesMax)) {
 		return false
 	}
 	for _, e := range events {
