@@ -15,7 +15,8 @@ import (
 // they lie together; of those that lie among other namespaces' the slice looks at
 // some. What stays is its epoch, and that it was dropped: a command that comes late
 // would else find an empty namespace and bring it back to life. Kept answers to its
-// requests are in rows that namespaces share, and go when these are old enough.
+// requests are in rows that namespaces share, and are forgotten like others': nobody
+// asks for them.
 func (m *Machine) dropNamespaceSlice(b Batch, c *internalv1.Command, req *internalv1.DropNamespaceSlice) (proto.Message, error) {
 	id := tenancy.NamespaceID(c.GetNamespaceId())
 	if id == shardRows {

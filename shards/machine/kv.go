@@ -52,7 +52,7 @@ func mutate[R mutation, A proto.Message](
 		return nil, err
 	}
 	if req.GetRequestId() != "" {
-		m.requests.keep(digest, kind, ns.state.Revision, response)
+		m.requests.keep(id, digest, kind, ns.state.Revision, response)
 	}
 	return response, nil
 }
@@ -71,6 +71,9 @@ func (m *Machine) changed(b Batch, ns *namespace, before mvcc.State) error {
 // owned returns the counters of a command's namespace, or refuses the command
 // because its route is old.
 func (m *Machine) owned(b Batch, id tenancy.NamespaceID, epoch uint64) (*namespace, error) {
+	if id == shardRows && m.shard.GetLevel() >= levelFairAnswers {
+		return nil, &mvcc.InvalidError{Field: "namespace_id", Message: "must be set"}
+	}
 	ns, err := m.namespaces.get(b, id)
 	switch {
 	case err != nil:

@@ -13,10 +13,14 @@ import (
 // Level is the feature level that this version knows. It is raised with each
 // new kind of command and each new stored format, so that these are used only
 // once every node knows them: a replica halts at a command that it does not know.
-const Level = 2
+const Level = 3
 
 // levelAccounting is from which level on a shard accounts for stored bytes.
 const levelAccounting = 2
+
+// levelFairAnswers is from which level on namespaces share the room for kept answers
+// to request ids. Before it the oldest on the shard are forgotten first.
+const levelFairAnswers = 3
 
 // LevelQuotas is from which level on commands say how much a namespace may hold.
 const LevelQuotas = 2

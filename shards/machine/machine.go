@@ -46,7 +46,7 @@ type Machine struct {
 // New makes a machine that must be loaded before it is used.
 func New() *Machine {
 	return &Machine{
-		namespaces: newNamespaceCache(namespacesCachedMax), requests: newRequestIndex(), leases: newLeaseTable(),
+		namespaces: newNamespaceCache(namespacesCachedMax), requests: newRequestIndex(answersKeptMax), leases: newLeaseTable(),
 	}
 }
 
@@ -56,7 +56,7 @@ func New() *Machine {
 func (m *Machine) Load(rows Rows) (applied uint64, err error) {
 	m.shard.Reset()
 	m.namespaces = newNamespaceCache(namespacesCachedMax)
-	m.requests = newRequestIndex()
+	m.requests = newRequestIndex(m.requests.max)
 	m.leases = newLeaseTable()
 	value, ok, err := rows.Row(TableState, shardRows, nil)
 	if err != nil {
@@ -125,7 +125,7 @@ func (m *Machine) Apply(b Batch, index uint64, entry []byte, dst []Result) ([]Re
 		}
 		dst = append(dst, result)
 	}
-	if err := m.requests.endEntry(b, index, m.Now()); err != nil {
+	if err := m.requests.endEntry(b, m.namespaces, index, m.Now(), m.shard.GetLevel() >= levelFairAnswers); err != nil {
 		return nil, fmt.Errorf("entry %d: %w", index, err)
 	}
 	return dst, nil

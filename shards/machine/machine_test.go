@@ -21,6 +21,8 @@ type shard struct {
 	rows    *store.Shard
 	machine *machine.Machine
 	index   uint64
+	// answersMax is how many answers it keeps, 0 for as many as in production.
+	answersMax int
 }
 
 func newShard(t *testing.T) *shard {
@@ -38,6 +40,9 @@ func (s *shard) load() {
 	view := s.rows.NewView()
 	defer func() { require.NoError(s.t, view.Close()) }()
 	s.machine = machine.New()
+	if s.answersMax > 0 {
+		s.machine.KeepAnswers(s.answersMax)
+	}
 	applied, err := s.machine.Load(view)
 	require.NoError(s.t, err)
 	s.index = applied

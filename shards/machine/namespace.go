@@ -38,8 +38,10 @@ type namespace struct {
 	state     mvcc.State
 	// byteMS and accountedMS are those of internal.v1.NamespaceState.
 	byteMS, accountedMS uint64
+	// forgotten is which of its kept answers are.
+	forgotten forgottenAnswers
 	// drop is how far its removal has come; nil if it was not dropped. Then all else
-	// but the epoch is as if it never was.
+	// but the epoch and forgotten is as if it never was.
 	drop *internalv1.NamespaceDrop
 	// told is whether those who watch it were told that.
 	told bool
@@ -97,11 +99,12 @@ func StateProto(state mvcc.State) *internalv1.NamespaceState {
 
 func (n *namespace) record() *internalv1.NamespaceState {
 	if n.drop != nil {
-		return &internalv1.NamespaceState{Epoch: n.epoch, Drop: n.drop}
+		return &internalv1.NamespaceState{Epoch: n.epoch, Drop: n.drop, AnswersForgottenIndex: n.forgotten.entry, AnswersForgotten: n.forgotten.upTo}
 	}
 	rec := StateProto(n.state)
 	rec.Epoch, rec.AgeBucket, rec.Leases = n.epoch, n.ageBucket, n.leases
 	rec.ByteMs, rec.AccountedMs = n.byteMS, n.accountedMS
+	rec.AnswersForgottenIndex, rec.AnswersForgotten = n.forgotten.entry, n.forgotten.upTo
 	return rec
 }
 
@@ -135,6 +138,7 @@ func (c *namespaceCache) get(rows Rows, id tenancy.NamespaceID) (*namespace, err
 			return nil, fmt.Errorf("decode a namespace's state: %w", err)
 		}
 		ns.epoch, ns.drop, ns.told = rec.GetEpoch(), rec.GetDrop(), rec.GetDrop() != nil
+		ns.forgotten = forgottenAnswers{rec.GetAnswersForgottenIndex(), rec.GetAnswersForgotten()}
 		if ns.drop == nil {
 			ns.ageBucket, ns.leases, ns.state = rec.GetAgeBucket(), rec.GetLeases(), StateOf(&rec)
 			ns.byteMS, ns.accountedMS = rec.GetByteMs(), rec.GetAccountedMs()

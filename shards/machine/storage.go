@@ -17,7 +17,8 @@ const (
 	TableVersions Table = 2
 	// TableEvents holds the history: (revision, sub) -> key; see mvcc.
 	TableEvents Table = 3
-	// TableRequests holds the shard's kept answers: entry index -> RequestAnswers.
+	// TableRequests holds the shard's kept answers: entry index -> RequestAnswers; see
+	// requestIndex.
 	TableRequests Table = 4
 	// TablePurges holds the shard's namespaces with revisions to purge:
 	// namespace id -> nothing.

@@ -108,7 +108,7 @@ func anyCommand(t *rapid.T) *internalv1.Command {
 	}
 	put := &flotillav1.PutRequest{Key: key, Value: rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "value")}
 	lease := int64(rapid.IntRange(1, 4).Draw(t, "lease"))
-	switch rapid.IntRange(0, 13).Draw(t, "kind") {
+	switch rapid.IntRange(0, 14).Draw(t, "kind") {
 	default:
 		put.RequestId = requestID
 		if rapid.Bool().Draw(t, "on a lease") {
@@ -160,6 +160,10 @@ func anyCommand(t *rapid.T) *internalv1.Command {
 	case 13:
 		c = &internalv1.Command{Operation: &internalv1.Command_ExpireLeases{ExpireLeases: &internalv1.ExpireLeases{
 			LeasesMax: uint32(rapid.IntRange(0, 3).Draw(t, "leases")), KeysMax: uint32(rapid.IntRange(0, 3).Draw(t, "keys")),
+		}}}
+	case 14:
+		c = &internalv1.Command{Operation: &internalv1.Command_RaiseLevel{RaiseLevel: &internalv1.RaiseLevel{
+			Level: uint32(rapid.IntRange(1, machine.Level).Draw(t, "level")),
 		}}}
 	}
 	return c

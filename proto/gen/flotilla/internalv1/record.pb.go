@@ -341,10 +341,15 @@ type NamespaceState struct {
 	// Until when byte_ms counts, in milliseconds since 1970: when live_bytes changed
 	// last; 0 while it has not since the shard's accounted_from_ms.
 	AccountedMs uint64 `protobuf:"varint,10,opt,name=accounted_ms,json=accountedMs,proto3" json:"accounted_ms,omitempty"`
-	// The namespace was dropped: only its epoch is kept.
-	Drop          *NamespaceDrop `protobuf:"bytes,11,opt,name=drop,proto3" json:"drop,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The namespace was dropped: only its epoch and which answers are forgotten is kept.
+	Drop *NamespaceDrop `protobuf:"bytes,11,opt,name=drop,proto3" json:"drop,omitempty"`
+	// The answers to its requests in the log entries before this one are forgotten, also
+	// those that are still stored; 0 while none had to make room.
+	AnswersForgottenIndex uint64 `protobuf:"varint,12,opt,name=answers_forgotten_index,json=answersForgottenIndex,proto3" json:"answers_forgotten_index,omitempty"`
+	// So are as many of those in this entry, the first ones.
+	AnswersForgotten uint64 `protobuf:"varint,13,opt,name=answers_forgotten,json=answersForgotten,proto3" json:"answers_forgotten,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *NamespaceState) Reset() {
@@ -452,6 +457,20 @@ func (x *NamespaceState) GetDrop() *NamespaceDrop {
 		return x.Drop
 	}
 	return nil
+}
+
+func (x *NamespaceState) GetAnswersForgottenIndex() uint64 {
+	if x != nil {
+		return x.AnswersForgottenIndex
+	}
+	return 0
+}
+
+func (x *NamespaceState) GetAnswersForgotten() uint64 {
+	if x != nil {
+		return x.AnswersForgotten
+	}
+	return 0
 }
 
 // NamespaceDrop is how far the removal of a namespace from its shard has come. It
@@ -649,20 +668,87 @@ func (x *RequestAnswer) GetRevision() uint64 {
 	return 0
 }
 
-// RequestAnswers is the kept answers of one log entry.
+// NamespaceAnswers is the kept answers of one namespace in one log entry.
+type NamespaceAnswers struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	NamespaceId uint64                 `protobuf:"varint,1,opt,name=namespace_id,json=namespaceId,proto3" json:"namespace_id,omitempty"`
+	// How many answers before these were forgotten, and are no longer stored.
+	First uint64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	// In the order of the entry.
+	Answers       []*RequestAnswer `protobuf:"bytes,3,rep,name=answers,proto3" json:"answers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamespaceAnswers) Reset() {
+	*x = NamespaceAnswers{}
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamespaceAnswers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamespaceAnswers) ProtoMessage() {}
+
+func (x *NamespaceAnswers) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamespaceAnswers.ProtoReflect.Descriptor instead.
+func (*NamespaceAnswers) Descriptor() ([]byte, []int) {
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *NamespaceAnswers) GetNamespaceId() uint64 {
+	if x != nil {
+		return x.NamespaceId
+	}
+	return 0
+}
+
+func (x *NamespaceAnswers) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *NamespaceAnswers) GetAnswers() []*RequestAnswer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+// RequestAnswers is the kept answers of one log entry. Below feature level 3 only
+// `answers` is set, from it on only `namespaces`, of which
+// some may be forgotten: see NamespaceState.
 type RequestAnswers struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The machine's time when they were kept, in milliseconds since 1970.
 	TimeMs uint64 `protobuf:"varint,2,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
 	// In the order of the entry.
-	Answers       []*RequestAnswer `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	Answers []*RequestAnswer `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	// In the order in which they first appear in the entry.
+	Namespaces    []*NamespaceAnswers `protobuf:"bytes,3,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RequestAnswers) Reset() {
 	*x = RequestAnswers{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[5]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -674,7 +760,7 @@ func (x *RequestAnswers) String() string {
 func (*RequestAnswers) ProtoMessage() {}
 
 func (x *RequestAnswers) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[5]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -687,7 +773,7 @@ func (x *RequestAnswers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestAnswers.ProtoReflect.Descriptor instead.
 func (*RequestAnswers) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{5}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RequestAnswers) GetTimeMs() uint64 {
@@ -700,6 +786,13 @@ func (x *RequestAnswers) GetTimeMs() uint64 {
 func (x *RequestAnswers) GetAnswers() []*RequestAnswer {
 	if x != nil {
 		return x.Answers
+	}
+	return nil
+}
+
+func (x *RequestAnswers) GetNamespaces() []*NamespaceAnswers {
+	if x != nil {
+		return x.Namespaces
 	}
 	return nil
 }
@@ -732,7 +825,7 @@ type TenantRecord struct {
 
 func (x *TenantRecord) Reset() {
 	*x = TenantRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[6]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +837,7 @@ func (x *TenantRecord) String() string {
 func (*TenantRecord) ProtoMessage() {}
 
 func (x *TenantRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[6]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +850,7 @@ func (x *TenantRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantRecord.ProtoReflect.Descriptor instead.
 func (*TenantRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{6}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TenantRecord) GetCreateTimeMs() uint64 {
@@ -841,7 +934,7 @@ type NamespaceRecord struct {
 
 func (x *NamespaceRecord) Reset() {
 	*x = NamespaceRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[7]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +946,7 @@ func (x *NamespaceRecord) String() string {
 func (*NamespaceRecord) ProtoMessage() {}
 
 func (x *NamespaceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[7]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +959,7 @@ func (x *NamespaceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceRecord.ProtoReflect.Descriptor instead.
 func (*NamespaceRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{7}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NamespaceRecord) GetId() uint64 {
@@ -921,7 +1014,7 @@ type APIKeyRecord struct {
 
 func (x *APIKeyRecord) Reset() {
 	*x = APIKeyRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[8]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +1026,7 @@ func (x *APIKeyRecord) String() string {
 func (*APIKeyRecord) ProtoMessage() {}
 
 func (x *APIKeyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[8]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +1039,7 @@ func (x *APIKeyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APIKeyRecord.ProtoReflect.Descriptor instead.
 func (*APIKeyRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{8}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *APIKeyRecord) GetTenant() string {
@@ -1011,7 +1104,7 @@ type KeyUseRecord struct {
 
 func (x *KeyUseRecord) Reset() {
 	*x = KeyUseRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[9]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1116,7 @@ func (x *KeyUseRecord) String() string {
 func (*KeyUseRecord) ProtoMessage() {}
 
 func (x *KeyUseRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[9]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1129,7 @@ func (x *KeyUseRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyUseRecord.ProtoReflect.Descriptor instead.
 func (*KeyUseRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{9}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *KeyUseRecord) GetTimeMs() uint64 {
@@ -1066,7 +1159,7 @@ type OperatorRecord struct {
 
 func (x *OperatorRecord) Reset() {
 	*x = OperatorRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[10]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1078,7 +1171,7 @@ func (x *OperatorRecord) String() string {
 func (*OperatorRecord) ProtoMessage() {}
 
 func (x *OperatorRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[10]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1091,7 +1184,7 @@ func (x *OperatorRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperatorRecord.ProtoReflect.Descriptor instead.
 func (*OperatorRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{10}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *OperatorRecord) GetSecretHash() []byte {
@@ -1143,7 +1236,7 @@ type TokenKeyRecord struct {
 
 func (x *TokenKeyRecord) Reset() {
 	*x = TokenKeyRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[11]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1248,7 @@ func (x *TokenKeyRecord) String() string {
 func (*TokenKeyRecord) ProtoMessage() {}
 
 func (x *TokenKeyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[11]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1261,7 @@ func (x *TokenKeyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenKeyRecord.ProtoReflect.Descriptor instead.
 func (*TokenKeyRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{11}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TokenKeyRecord) GetSeed() []byte {
@@ -1197,7 +1290,7 @@ type IssuersRecord struct {
 
 func (x *IssuersRecord) Reset() {
 	*x = IssuersRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[12]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1302,7 @@ func (x *IssuersRecord) String() string {
 func (*IssuersRecord) ProtoMessage() {}
 
 func (x *IssuersRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[12]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1315,7 @@ func (x *IssuersRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssuersRecord.ProtoReflect.Descriptor instead.
 func (*IssuersRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{12}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *IssuersRecord) GetIssuers() []*v1.Issuer {
@@ -1248,7 +1341,7 @@ type PurgeRecord struct {
 
 func (x *PurgeRecord) Reset() {
 	*x = PurgeRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[13]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1353,7 @@ func (x *PurgeRecord) String() string {
 func (*PurgeRecord) ProtoMessage() {}
 
 func (x *PurgeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[13]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1366,7 @@ func (x *PurgeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeRecord.ProtoReflect.Descriptor instead.
 func (*PurgeRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{13}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PurgeRecord) GetShardId() uint64 {
@@ -1309,7 +1402,7 @@ type AuditRecord struct {
 
 func (x *AuditRecord) Reset() {
 	*x = AuditRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[14]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1321,7 +1414,7 @@ func (x *AuditRecord) String() string {
 func (*AuditRecord) ProtoMessage() {}
 
 func (x *AuditRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[14]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1334,7 +1427,7 @@ func (x *AuditRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
 func (*AuditRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{14}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AuditRecord) GetEntry() *v11.AuditEntry {
@@ -1357,7 +1450,7 @@ type UsageRecord struct {
 
 func (x *UsageRecord) Reset() {
 	*x = UsageRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[15]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +1462,7 @@ func (x *UsageRecord) String() string {
 func (*UsageRecord) ProtoMessage() {}
 
 func (x *UsageRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[15]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +1475,7 @@ func (x *UsageRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRecord.ProtoReflect.Descriptor instead.
 func (*UsageRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{15}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UsageRecord) GetUsage() *v1.Usage {
@@ -1403,7 +1496,7 @@ type ShardRecord struct {
 
 func (x *ShardRecord) Reset() {
 	*x = ShardRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[16]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1508,7 @@ func (x *ShardRecord) String() string {
 func (*ShardRecord) ProtoMessage() {}
 
 func (x *ShardRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[16]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1521,7 @@ func (x *ShardRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardRecord.ProtoReflect.Descriptor instead.
 func (*ShardRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{16}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ShardRecord) GetNamespaces() uint64 {
@@ -1456,7 +1549,7 @@ type ClusterRecord struct {
 
 func (x *ClusterRecord) Reset() {
 	*x = ClusterRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[17]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1561,7 @@ func (x *ClusterRecord) String() string {
 func (*ClusterRecord) ProtoMessage() {}
 
 func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[17]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +1574,7 @@ func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterRecord.ProtoReflect.Descriptor instead.
 func (*ClusterRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{17}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ClusterRecord) GetNextNamespaceId() uint64 {
@@ -1554,7 +1647,7 @@ type NodeRecord struct {
 
 func (x *NodeRecord) Reset() {
 	*x = NodeRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[18]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1566,7 +1659,7 @@ func (x *NodeRecord) String() string {
 func (*NodeRecord) ProtoMessage() {}
 
 func (x *NodeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[18]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +1672,7 @@ func (x *NodeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRecord.ProtoReflect.Descriptor instead.
 func (*NodeRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{18}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *NodeRecord) GetName() string {
@@ -1696,7 +1789,7 @@ type PlacementRecord struct {
 
 func (x *PlacementRecord) Reset() {
 	*x = PlacementRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[19]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +1801,7 @@ func (x *PlacementRecord) String() string {
 func (*PlacementRecord) ProtoMessage() {}
 
 func (x *PlacementRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[19]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +1814,7 @@ func (x *PlacementRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementRecord.ProtoReflect.Descriptor instead.
 func (*PlacementRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{19}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PlacementRecord) GetReplicas() []*ReplicaRecord {
@@ -1760,7 +1853,7 @@ type ReplicaRecord struct {
 
 func (x *ReplicaRecord) Reset() {
 	*x = ReplicaRecord{}
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[20]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1772,7 +1865,7 @@ func (x *ReplicaRecord) String() string {
 func (*ReplicaRecord) ProtoMessage() {}
 
 func (x *ReplicaRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_internal_v1_record_proto_msgTypes[20]
+	mi := &file_flotilla_internal_v1_record_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1785,7 +1878,7 @@ func (x *ReplicaRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaRecord.ProtoReflect.Descriptor instead.
 func (*ReplicaRecord) Descriptor() ([]byte, []int) {
-	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{20}
+	return file_flotilla_internal_v1_record_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReplicaRecord) GetReplicaId() uint64 {
@@ -1821,7 +1914,7 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\x06format\x18\x03 \x01(\rR\x06format\x12\x19\n" +
 	"\bclock_ms\x18\x04 \x01(\x04R\aclockMs\x12\x14\n" +
 	"\x05level\x18\x05 \x01(\rR\x05level\x12*\n" +
-	"\x11accounted_from_ms\x18\x06 \x01(\x04R\x0faccountedFromMs\"\xf5\x02\n" +
+	"\x11accounted_from_ms\x18\x06 \x01(\x04R\x0faccountedFromMs\"\xda\x03\n" +
 	"\x0eNamespaceState\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12)\n" +
@@ -1836,7 +1929,9 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\abyte_ms\x18\t \x01(\x04R\x06byteMs\x12!\n" +
 	"\faccounted_ms\x18\n" +
 	" \x01(\x04R\vaccountedMs\x127\n" +
-	"\x04drop\x18\v \x01(\v2#.flotilla.internal.v1.NamespaceDropR\x04drop\"]\n" +
+	"\x04drop\x18\v \x01(\v2#.flotilla.internal.v1.NamespaceDropR\x04drop\x126\n" +
+	"\x17answers_forgotten_index\x18\f \x01(\x04R\x15answersForgottenIndex\x12+\n" +
+	"\x11answers_forgotten\x18\r \x01(\x04R\x10answersForgotten\"]\n" +
 	"\rNamespaceDrop\x12\x19\n" +
 	"\blease_id\x18\x01 \x01(\x03R\aleaseId\x12\x1d\n" +
 	"\n" +
@@ -1852,10 +1947,17 @@ const file_flotilla_internal_v1_record_proto_rawDesc = "" +
 	"\bresponse\x18\x02 \x01(\fH\x00R\bresponse\x88\x01\x01\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\rR\x04kind\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x04R\brevisionB\v\n" +
-	"\t_response\"h\n" +
+	"\t_response\"\x8a\x01\n" +
+	"\x10NamespaceAnswers\x12!\n" +
+	"\fnamespace_id\x18\x01 \x01(\x04R\vnamespaceId\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\x04R\x05first\x12=\n" +
+	"\aanswers\x18\x03 \x03(\v2#.flotilla.internal.v1.RequestAnswerR\aanswers\"\xb0\x01\n" +
 	"\x0eRequestAnswers\x12\x17\n" +
 	"\atime_ms\x18\x02 \x01(\x04R\x06timeMs\x12=\n" +
-	"\aanswers\x18\x01 \x03(\v2#.flotilla.internal.v1.RequestAnswerR\aanswers\"\xc7\x02\n" +
+	"\aanswers\x18\x01 \x03(\v2#.flotilla.internal.v1.RequestAnswerR\aanswers\x12F\n" +
+	"\n" +
+	"namespaces\x18\x03 \x03(\v2&.flotilla.internal.v1.NamespaceAnswersR\n" +
+	"namespaces\"\xc7\x02\n" +
 	"\fTenantRecord\x12$\n" +
 	"\x0ecreate_time_ms\x18\x01 \x01(\x04R\fcreateTimeMs\x12\x1e\n" +
 	"\n" +
@@ -1977,57 +2079,60 @@ func file_flotilla_internal_v1_record_proto_rawDescGZIP() []byte {
 }
 
 var file_flotilla_internal_v1_record_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_flotilla_internal_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_flotilla_internal_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_flotilla_internal_v1_record_proto_goTypes = []any{
-	(TenantState)(0),        // 0: flotilla.internal.v1.TenantState
-	(NodeState)(0),          // 1: flotilla.internal.v1.NodeState
-	(ReplicaState)(0),       // 2: flotilla.internal.v1.ReplicaState
-	(*ShardState)(nil),      // 3: flotilla.internal.v1.ShardState
-	(*NamespaceState)(nil),  // 4: flotilla.internal.v1.NamespaceState
-	(*NamespaceDrop)(nil),   // 5: flotilla.internal.v1.NamespaceDrop
-	(*StoredHour)(nil),      // 6: flotilla.internal.v1.StoredHour
-	(*RequestAnswer)(nil),   // 7: flotilla.internal.v1.RequestAnswer
-	(*RequestAnswers)(nil),  // 8: flotilla.internal.v1.RequestAnswers
-	(*TenantRecord)(nil),    // 9: flotilla.internal.v1.TenantRecord
-	(*NamespaceRecord)(nil), // 10: flotilla.internal.v1.NamespaceRecord
-	(*APIKeyRecord)(nil),    // 11: flotilla.internal.v1.APIKeyRecord
-	(*KeyUseRecord)(nil),    // 12: flotilla.internal.v1.KeyUseRecord
-	(*OperatorRecord)(nil),  // 13: flotilla.internal.v1.OperatorRecord
-	(*TokenKeyRecord)(nil),  // 14: flotilla.internal.v1.TokenKeyRecord
-	(*IssuersRecord)(nil),   // 15: flotilla.internal.v1.IssuersRecord
-	(*PurgeRecord)(nil),     // 16: flotilla.internal.v1.PurgeRecord
-	(*AuditRecord)(nil),     // 17: flotilla.internal.v1.AuditRecord
-	(*UsageRecord)(nil),     // 18: flotilla.internal.v1.UsageRecord
-	(*ShardRecord)(nil),     // 19: flotilla.internal.v1.ShardRecord
-	(*ClusterRecord)(nil),   // 20: flotilla.internal.v1.ClusterRecord
-	(*NodeRecord)(nil),      // 21: flotilla.internal.v1.NodeRecord
-	(*PlacementRecord)(nil), // 22: flotilla.internal.v1.PlacementRecord
-	(*ReplicaRecord)(nil),   // 23: flotilla.internal.v1.ReplicaRecord
-	(*v1.Limits)(nil),       // 24: flotilla.v1.Limits
-	(*v1.Permission)(nil),   // 25: flotilla.v1.Permission
-	(v11.OperatorRole)(0),   // 26: flotilla.admin.v1.OperatorRole
-	(*v1.Issuer)(nil),       // 27: flotilla.v1.Issuer
-	(*v11.AuditEntry)(nil),  // 28: flotilla.admin.v1.AuditEntry
-	(*v1.Usage)(nil),        // 29: flotilla.v1.Usage
+	(TenantState)(0),         // 0: flotilla.internal.v1.TenantState
+	(NodeState)(0),           // 1: flotilla.internal.v1.NodeState
+	(ReplicaState)(0),        // 2: flotilla.internal.v1.ReplicaState
+	(*ShardState)(nil),       // 3: flotilla.internal.v1.ShardState
+	(*NamespaceState)(nil),   // 4: flotilla.internal.v1.NamespaceState
+	(*NamespaceDrop)(nil),    // 5: flotilla.internal.v1.NamespaceDrop
+	(*StoredHour)(nil),       // 6: flotilla.internal.v1.StoredHour
+	(*RequestAnswer)(nil),    // 7: flotilla.internal.v1.RequestAnswer
+	(*NamespaceAnswers)(nil), // 8: flotilla.internal.v1.NamespaceAnswers
+	(*RequestAnswers)(nil),   // 9: flotilla.internal.v1.RequestAnswers
+	(*TenantRecord)(nil),     // 10: flotilla.internal.v1.TenantRecord
+	(*NamespaceRecord)(nil),  // 11: flotilla.internal.v1.NamespaceRecord
+	(*APIKeyRecord)(nil),     // 12: flotilla.internal.v1.APIKeyRecord
+	(*KeyUseRecord)(nil),     // 13: flotilla.internal.v1.KeyUseRecord
+	(*OperatorRecord)(nil),   // 14: flotilla.internal.v1.OperatorRecord
+	(*TokenKeyRecord)(nil),   // 15: flotilla.internal.v1.TokenKeyRecord
+	(*IssuersRecord)(nil),    // 16: flotilla.internal.v1.IssuersRecord
+	(*PurgeRecord)(nil),      // 17: flotilla.internal.v1.PurgeRecord
+	(*AuditRecord)(nil),      // 18: flotilla.internal.v1.AuditRecord
+	(*UsageRecord)(nil),      // 19: flotilla.internal.v1.UsageRecord
+	(*ShardRecord)(nil),      // 20: flotilla.internal.v1.ShardRecord
+	(*ClusterRecord)(nil),    // 21: flotilla.internal.v1.ClusterRecord
+	(*NodeRecord)(nil),       // 22: flotilla.internal.v1.NodeRecord
+	(*PlacementRecord)(nil),  // 23: flotilla.internal.v1.PlacementRecord
+	(*ReplicaRecord)(nil),    // 24: flotilla.internal.v1.ReplicaRecord
+	(*v1.Limits)(nil),        // 25: flotilla.v1.Limits
+	(*v1.Permission)(nil),    // 26: flotilla.v1.Permission
+	(v11.OperatorRole)(0),    // 27: flotilla.admin.v1.OperatorRole
+	(*v1.Issuer)(nil),        // 28: flotilla.v1.Issuer
+	(*v11.AuditEntry)(nil),   // 29: flotilla.admin.v1.AuditEntry
+	(*v1.Usage)(nil),         // 30: flotilla.v1.Usage
 }
 var file_flotilla_internal_v1_record_proto_depIdxs = []int32{
 	5,  // 0: flotilla.internal.v1.NamespaceState.drop:type_name -> flotilla.internal.v1.NamespaceDrop
-	7,  // 1: flotilla.internal.v1.RequestAnswers.answers:type_name -> flotilla.internal.v1.RequestAnswer
-	24, // 2: flotilla.internal.v1.TenantRecord.limits:type_name -> flotilla.v1.Limits
-	0,  // 3: flotilla.internal.v1.TenantRecord.state:type_name -> flotilla.internal.v1.TenantState
-	25, // 4: flotilla.internal.v1.APIKeyRecord.permissions:type_name -> flotilla.v1.Permission
-	26, // 5: flotilla.internal.v1.OperatorRecord.role:type_name -> flotilla.admin.v1.OperatorRole
-	27, // 6: flotilla.internal.v1.IssuersRecord.issuers:type_name -> flotilla.v1.Issuer
-	28, // 7: flotilla.internal.v1.AuditRecord.entry:type_name -> flotilla.admin.v1.AuditEntry
-	29, // 8: flotilla.internal.v1.UsageRecord.usage:type_name -> flotilla.v1.Usage
-	1,  // 9: flotilla.internal.v1.NodeRecord.state:type_name -> flotilla.internal.v1.NodeState
-	23, // 10: flotilla.internal.v1.PlacementRecord.replicas:type_name -> flotilla.internal.v1.ReplicaRecord
-	2,  // 11: flotilla.internal.v1.ReplicaRecord.state:type_name -> flotilla.internal.v1.ReplicaState
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	7,  // 1: flotilla.internal.v1.NamespaceAnswers.answers:type_name -> flotilla.internal.v1.RequestAnswer
+	7,  // 2: flotilla.internal.v1.RequestAnswers.answers:type_name -> flotilla.internal.v1.RequestAnswer
+	8,  // 3: flotilla.internal.v1.RequestAnswers.namespaces:type_name -> flotilla.internal.v1.NamespaceAnswers
+	25, // 4: flotilla.internal.v1.TenantRecord.limits:type_name -> flotilla.v1.Limits
+	0,  // 5: flotilla.internal.v1.TenantRecord.state:type_name -> flotilla.internal.v1.TenantState
+	26, // 6: flotilla.internal.v1.APIKeyRecord.permissions:type_name -> flotilla.v1.Permission
+	27, // 7: flotilla.internal.v1.OperatorRecord.role:type_name -> flotilla.admin.v1.OperatorRole
+	28, // 8: flotilla.internal.v1.IssuersRecord.issuers:type_name -> flotilla.v1.Issuer
+	29, // 9: flotilla.internal.v1.AuditRecord.entry:type_name -> flotilla.admin.v1.AuditEntry
+	30, // 10: flotilla.internal.v1.UsageRecord.usage:type_name -> flotilla.v1.Usage
+	1,  // 11: flotilla.internal.v1.NodeRecord.state:type_name -> flotilla.internal.v1.NodeState
+	24, // 12: flotilla.internal.v1.PlacementRecord.replicas:type_name -> flotilla.internal.v1.ReplicaRecord
+	2,  // 13: flotilla.internal.v1.ReplicaRecord.state:type_name -> flotilla.internal.v1.ReplicaState
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_flotilla_internal_v1_record_proto_init() }
@@ -2042,7 +2147,7 @@ func file_flotilla_internal_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flotilla_internal_v1_record_proto_rawDesc), len(file_flotilla_internal_v1_record_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
