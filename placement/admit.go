@@ -143,7 +143,7 @@ func (m *Membership) admitKnown(ctx context.Context, known *internalv1.NodeRecor
 	case known == nil:
 		return nil
 	case known.GetState() == internalv1.NodeState_NODE_STATE_REMOVED:
-		return refuse("node %s was removed from the cluster and its replicas were replaced: start with an empty data directory", req.NodeID)
+		return refuse("node %s was removed from the cluster, by an operator or because a new node has its name: start with an empty data directory, and it joins as a new node", req.NodeID)
 	case known.GetBootId() == req.Node.GetBootId():
 		return nil // it asks again
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -158,10 +159,6 @@ func runShardList(ctx context.Context, env *Env, opts *operatorOptions) error {
 	if len(status.Placements) == 0 {
 		return errors.New("the node does not know the shards yet: try again")
 	}
-	names := make(map[string]string)
-	for _, n := range status.Nodes {
-		names[n.NodeID] = n.Name
-	}
 	var rows [][]string
 	for _, placed := range status.Placements {
 		row := []string{strconv.FormatUint(uint64(placed.Shard), 10), "-", "-"}
@@ -173,14 +170,14 @@ func runShardList(ctx context.Context, env *Env, opts *operatorOptions) error {
 		}
 		var replicas []string
 		for _, r := range placed.Replicas {
-			name := names[r.NodeID]
-			if name == "" {
-				name = r.NodeID // of a node that was removed
-			}
+			name := cmp.Or(r.NodeName, r.NodeID)
 			if r.NodeID == leader {
 				name += "*"
 			}
-			if r.State != "voter" {
+			switch {
+			case r.NodeRemoved:
+				name += " (removed)"
+			case r.State != "voter":
 				name += " (" + strings.ReplaceAll(r.State, "_", " ") + ")"
 			}
 			replicas = append(replicas, name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"sync"
@@ -17,6 +18,7 @@ import (
 func runDevCluster(ctx context.Context, env *Env, cfg node.Config, count int) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	cfg.Log = slog.New(untilStop{cfg.Log.Handler(), ctx.Done()})
 	configs, err := devConfigs(ctx, cfg, count)
 	if err != nil {
 		return err
@@ -49,6 +51,34 @@ func runDevCluster(ctx context.Context, env *Env, cfg node.Config, count int) er
 	}
 	running.Wait()
 	return errors.Join(errors.Join(errs...), ready)
+}
+
+// untilStop lets errors alone through once the nodes stop: they do so together, and
+// each would warn that it does not reach the others any more.
+type untilStop struct {
+	slog.Handler
+
+	stops <-chan struct{}
+}
+
+// Enabled implements slog.Handler.
+func (h untilStop) Enabled(ctx context.Context, level slog.Level) bool {
+	select {
+	case <-h.stops:
+		return level >= slog.LevelError
+	default:
+		return h.Handler.Enabled(ctx, level)
+	}
+}
+
+// WithAttrs implements slog.Handler.
+func (h untilStop) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return untilStop{h.Handler.WithAttrs(attrs), h.stops}
+}
+
+// WithGroup implements slog.Handler.
+func (h untilStop) WithGroup(name string) slog.Handler {
+	return untilStop{h.Handler.WithGroup(name), h.stops}
 }
 
 // devConfigs are the configurations of the nodes. All know of each other's peer

@@ -20,7 +20,7 @@ const (
 func (n *Node) drain(ctx context.Context) (func() error, error) {
 	return func() error {
 		n.serving.Store(false) // probes send nobody here any more
-		if n.host == nil || n.alone() {
+		if n.host == nil || n.alone() || !n.isMember() {
 			return nil
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
@@ -40,6 +40,13 @@ func (n *Node) drain(ctx context.Context) (func() error, error) {
 		}
 		return nil
 	}, nil
+}
+
+// isMember tells whether the catalog counts this node as one, as far as is known: else
+// there is nobody to tell that it stops.
+func (n *Node) isMember() bool {
+	record := n.directory.Node(n.dir.Identity().NodeID)
+	return record != nil && record.GetState() != internalv1.NodeState_NODE_STATE_REMOVED
 }
 
 // successors are the other nodes that are alive, as far as is known.

@@ -122,9 +122,13 @@ type PlacementStatus struct {
 // PlacedReplica is one replica of a shard: how far it is in its life is told in
 // the words of internal.v1.ReplicaState.
 type PlacedReplica struct {
-	Replica uint64 `json:"replica"`
-	NodeID  string `json:"node_id"`
-	State   string `json:"state"`
+	Replica  uint64 `json:"replica"`
+	NodeID   string `json:"node_id"`
+	NodeName string `json:"node_name"`
+	// NodeRemoved tells that the node was removed from the cluster, and the replica
+	// waits for another node to replace it.
+	NodeRemoved bool   `json:"node_removed,omitempty"`
+	State       string `json:"state"`
 }
 
 // Status implements gateway.Health.
@@ -172,7 +176,11 @@ func (n *Node) placements() []PlacementStatus {
 		p := PlacementStatus{Shard: shards.ShardID(id), Replicas: []PlacedReplica{}}
 		for _, r := range placed.GetReplicas() {
 			state := strings.ToLower(strings.TrimPrefix(r.GetState().String(), "REPLICA_STATE_"))
-			p.Replicas = append(p.Replicas, PlacedReplica{Replica: r.GetReplicaId(), NodeID: r.GetNodeId(), State: state})
+			host := n.directory.Node(r.GetNodeId())
+			p.Replicas = append(p.Replicas, PlacedReplica{
+				Replica: r.GetReplicaId(), NodeID: r.GetNodeId(), NodeName: host.GetName(),
+				NodeRemoved: host.GetState() == internalv1.NodeState_NODE_STATE_REMOVED, State: state,
+			})
 		}
 		list = append(list, p)
 	}

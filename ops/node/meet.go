@@ -104,10 +104,15 @@ func (e *finalError) Unwrap() error { return e.err }
 
 func final(err error) error { return &finalError{err} }
 
+// againQuiet is for how long it is no cause for a warning that attempts fail: nodes that
+// start together wait for each other.
+const againQuiet = 5 * time.Second
+
 // again makes attempts until one succeeds, fails for good, or ctx ends. Of what
 // goes wrong it tells each new reason.
 func again(ctx context.Context, log *slog.Logger, what string, attempt func(context.Context) error) error {
-	wait, told := againFirst, ""
+	wait, told, began := againFirst, "", time.Now()
+	level := slog.LevelInfo
 	for {
 		err := attempt(ctx)
 		if err == nil {
@@ -116,9 +121,12 @@ func again(ctx context.Context, log *slog.Logger, what string, attempt func(cont
 		if last, ok := errors.AsType[*finalError](err); ok {
 			return last.err
 		}
+		if level < slog.LevelWarn && time.Since(began) > againQuiet {
+			level, told = slog.LevelWarn, ""
+		}
 		if reason := err.Error(); reason != told && ctx.Err() == nil {
 			told = reason
-			log.Warn(what+" does not work yet, and is tried again", "err", err) //nolint:sloglint // one of a few constants
+			log.Log(ctx, level, what+" does not work yet, and is tried again", "err", err) //nolint:sloglint // one of a few constants
 		}
 		timer := time.NewTimer(rand.N(wait)) //nolint:gosec // spreads attempts, guards nothing
 		wait = min(2*wait, againMax)

@@ -108,7 +108,7 @@ func (i *Identity) Nodes() (server, client *tls.Config, err error) {
 func (i *Identity) CheckHost(setting Setting) error {
 	leaf := i.keeper.get().Leaf
 	if err := leaf.VerifyHostname(setting.Value); err != nil {
-		return fmt.Errorf("%s: the certificate in %s is not good for %q: %w: name a host that it is good for, or make another one with 'flotilla cert node'",
+		return fmt.Errorf("%s: the certificate in %s is not good for %q, under which others look for the node: %w: say %[1]s with a host that it is good for, or make another one with 'flotilla cert node --host %[3]s'",
 			setting.Flag, i.files.Cert.Value, setting.Value, err)
 	}
 	return nil

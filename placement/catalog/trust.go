@@ -129,16 +129,18 @@ func (t *trust) answered(asked time.Duration, revision uint64) (again bool) {
 		t.behind = append(t.behind, l)
 	}
 	t.settle()
+	first := t.reached == 0
 	t.reached = max(t.reached, asked)
-	return t.unreachable.Swap(false)
+	return t.unreachable.Swap(false) && !first
 }
 
 // failed notes that a look that began at a moment was not answered. It tells whether
-// that is news: not if one that began later was answered.
+// that is news: not if one that began later was answered, or none ever was, because a
+// node that starts asks before there is anybody to answer.
 func (t *trust) failed(asked time.Duration) (news bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return asked > t.reached && !t.unreachable.Swap(true)
+	return asked > t.reached && !t.unreachable.Swap(true) && t.reached > 0
 }
 
 // settle needs mu.
