@@ -100,6 +100,33 @@ func TestAuditDetailsAreShort(t *testing.T) {
 	require.True(t, strings.HasSuffix(lastDetail(t, c), ", and 46 more, ends 2027-01-15T09:00:00Z"), lastDetail(t, c))
 }
 
+// TestAuditOfKeys: a key that leaves nothing out allows everything, however that was
+// said.
+func TestAuditOfKeys(t *testing.T) {
+	t.Parallel()
+	c, clock := newTimed(t)
+	newTimedTenant(t, c, "acme")
+	reads := tenancy.Permission{Actions: tenancy.ActionRead, Namespace: "default", Prefix: []byte("a/")}
+	for id, test := range map[string]struct {
+		permissions tenancy.Permissions
+		told        string
+	}{
+		"none":      {nil, "everything"},
+		"full":      {tenancy.FullAccess(), "everything"},
+		"also-full": {append(tenancy.Permissions{reads}, tenancy.FullAccess()...), "everything"},
+		"part":      {tenancy.Permissions{reads}, `read in "default" under "a/"`},
+		"namespace": {
+			tenancy.Permissions{{Actions: tenancy.AllActions &^ tenancy.ActionAdmin, Namespace: "default"}},
+			`read|write|watch|lease|lock|queue-send|queue-receive in "default" under ""`,
+		},
+	} {
+		clock.move(time.Millisecond)
+		_, err := c.CreateAPIKey(t.Context(), catalog.APIKey{ID: id, Tenant: "acme", Permissions: test.permissions})
+		require.NoError(t, err)
+		require.Equal(t, "API key created: allows "+test.told, lastDetail(t, c), id)
+	}
+}
+
 // TestAuditOfIssuers: an entry tells whom an issuer lets in and what they may.
 func TestAuditOfIssuers(t *testing.T) {
 	t.Parallel()

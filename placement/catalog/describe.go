@@ -20,6 +20,8 @@ const (
 	describedListBytesMax = 512
 	// describedItemBytesMax bounds one of its items, or a field, in bytes.
 	describedItemBytesMax = 200
+	// everything is what permissions are called that leave nothing out.
+	everything = "everything"
 )
 
 // describeKey is what the audit log tells of a key.
@@ -33,10 +35,13 @@ func describeKey(key *APIKey) string {
 
 func describePermissions(permissions tenancy.Permissions) string {
 	if len(permissions) == 0 {
-		return "everything"
+		return everything
 	}
 	allowed := make([]string, len(permissions))
 	for i, p := range permissions {
+		if p.Actions == tenancy.AllActions && p.Namespace == "" && len(p.Prefix) == 0 {
+			return everything
+		}
 		allowed[i] = fmt.Sprintf("%s in %q under %q", p.Actions, p.Namespace, p.Prefix)
 	}
 	return beginning(allowed, ", ", describedListBytesMax)
