@@ -170,7 +170,9 @@ func newKeyRotateCommand(env *Env) *cobra.Command {
 		Use:   "rotate ID",
 		Short: "Replace an API key by one that allows the same, and print it once",
 		Long: `Makes a key that allows the same as another. Both are good for the overlap, in
-which programs can change over; then the old one ends.`,
+which programs can change over; then the old one ends. The new one has the old
+one's lifetime, from now on, unless --expires says another. For a key that never
+ends in the place of one that does, create a key.`,
 		Example: "  $ flotilla key rotate kvu2hbl4ykk5xtsq --overlap 48h",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -196,7 +198,7 @@ which programs can change over; then the old one ends.`,
 	}
 	opts.bind(cmd.Flags())
 	cmd.Flags().DurationVar(&overlap, "overlap", 24*time.Hour, "for how long the old key is still good, up to 30 days")
-	cmd.Flags().DurationVar(&expires, "expires", 0, "after how long the new key ends; 0 is never")
+	cmd.Flags().DurationVar(&expires, "expires", 0, "after how long the new key ends (default: the lifetime of the old one, which may be never)")
 	return cmd
 }
 

@@ -251,12 +251,13 @@ func (c *Catalog) othersAdministrate(ctx context.Context, key *APIKey) (bool, er
 }
 
 // RotateAPIKey makes a key that allows the same as another, which ends after the
-// overlap. Of the new one the id, the hash and the expiry are given; it and the one
-// that it replaces are returned. Errors are those of CreateAPIKey, ErrAPIKeyNotFound,
+// overlap. Of the new one the id, the hash and the expiry are given; without an expiry
+// it has the other one's lifetime, from now on, and never ends only if that one never
+// did. It and the one that it replaces are returned. Errors are those of CreateAPIKey, ErrAPIKeyNotFound,
 // ErrLastAPIKey if nobody could administrate the tenant for good any more, and a
 // *tenancy.WrongStateError if the key was replaced already.
 func (c *Catalog) RotateAPIKey(ctx context.Context, id string, next APIKey, overlap time.Duration) (made, replaced APIKey, err error) {
-	now := c.now()
+	now, expire := c.now(), next.Expire
 	err = retryConflicts(ctx, func() error {
 		owned, err := c.ownedKey(ctx, next.Tenant, id)
 		if err != nil {
@@ -266,6 +267,9 @@ func (c *Catalog) RotateAPIKey(ctx context.Context, id string, next APIKey, over
 			return &tenancy.WrongStateError{What: fmt.Sprintf("the API key %q", id), State: "replaced by " + owned.key.ReplacedBy}
 		}
 		next.CreateTime, next.Description, next.Permissions = now, owned.key.Description, owned.key.Permissions
+		if next.Expire = expire; expire.IsZero() && !owned.key.Expire.IsZero() {
+			next.Expire = now.Add(owned.key.Expire.Sub(owned.key.CreateTime))
+		}
 		if owned.key.administrates() && !next.administrates() {
 			others, err := c.othersAdministrate(ctx, owned.key)
 			if err != nil {
@@ -284,7 +288,8 @@ func (c *Catalog) RotateAPIKey(ctx context.Context, id string, next APIKey, over
 		}
 		owned.message.ReplacedBy = next.ID
 		t.replace(apiKeyKey(id), owned.revision, owned.message)
-		c.audit(ctx, &t, next.Tenant, id, "API key replaced by "+next.ID+", ends "+timeOf(owned.message.GetExpireTimeMs()).UTC().Format(time.RFC3339))
+		c.audit(ctx, &t, next.Tenant, id, fmt.Sprintf("API key ends %s, replaced by %s, which %s",
+			timeOf(owned.message.GetExpireTimeMs()).UTC().Format(time.RFC3339), next.ID, describeKey(&next)))
 		if err := c.commit(ctx, &t); err != nil {
 			return err
 		}

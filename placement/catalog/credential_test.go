@@ -51,6 +51,54 @@ func TestRotateAPIKey(t *testing.T) {
 	require.Equal(t, uint64(3), tenant.APIKeys)
 }
 
+// TestRotatedKeysKeepTheirLifetime: who had a key made that ends does not get one that
+// never does by changing it, and the audit log tells which was made.
+func TestRotatedKeysKeepTheirLifetime(t *testing.T) {
+	t.Parallel()
+	const lifetime = 90 * 24 * time.Hour
+	c, clock := newTimed(t)
+	newTimedTenant(t, c, "acme")
+	begin := clock.Now()
+	reads := tenancy.Permissions{{Actions: tenancy.ActionRead, Namespace: "default"}}
+	for _, key := range []catalog.APIKey{{ID: "ending", Expire: begin.Add(lifetime)}, {ID: "lasting"}} {
+		key.Tenant, key.Permissions = "acme", reads
+		_, err := c.CreateAPIKey(t.Context(), key)
+		require.NoError(t, err)
+	}
+	day := 24 * time.Hour
+	for _, test := range []struct {
+		id, next     string
+		given, wants time.Duration // from the rotation on; 0 is none
+	}{
+		{"ending", "ending-2", 0, lifetime},
+		{"ending-2", "ending-3", 0, lifetime},
+		{"ending-3", "short", day, day},
+		{"short", "short-2", 0, day},
+		{"lasting", "lasting-2", 0, 0},
+		{"lasting-2", "chosen", day, day},
+	} {
+		clock.move(time.Hour)
+		at := func(after time.Duration) time.Time {
+			if after == 0 {
+				return time.Time{}
+			}
+			return clock.Now().Add(after)
+		}
+		next := catalog.APIKey{ID: test.next, Tenant: "acme", Expire: at(test.given)}
+		made, _, err := c.RotateAPIKey(t.Context(), test.id, next, time.Minute)
+		require.NoError(t, err)
+		require.Equal(t, at(test.wants), made.Expire, test.next)
+		stored, err := c.APIKey(t.Context(), test.next)
+		require.NoError(t, err)
+		require.Equal(t, made.Expire, stored.Expire, test.next)
+		told := "API key ends " + at(time.Minute).UTC().Format(time.RFC3339) + ", replaced by " + test.next + `, which allows read in "default" under ""`
+		if test.wants != 0 {
+			told += ", ends " + made.Expire.UTC().Format(time.RFC3339)
+		}
+		require.Equal(t, told, lastDetail(t, c))
+	}
+}
+
 // TestLastAdministratorStays over revocations at the same time by two gateways.
 func TestLastAdministratorStays(t *testing.T) {
 	t.Parallel()

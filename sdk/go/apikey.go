@@ -103,8 +103,8 @@ func apiKeyInfo(key *flotillav1.APIKey) APIKeyInfo {
 }
 
 // RotateAPIKey makes a key that allows the same as another, which is still good for
-// the overlap, of up to 30 days. The secret is the whole new key; it is told only
-// here.
+// the overlap, of up to 30 days. The new one has the other one's lifetime, from now
+// on. The secret is the whole new key; it is told only here.
 func (c *Client) RotateAPIKey(ctx context.Context, id string, overlap time.Duration) (made, replaced APIKeyInfo, secret string, err error) {
 	ctx, cancel := c.withTimeout(ctx)
 	defer cancel()

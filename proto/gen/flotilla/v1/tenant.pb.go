@@ -1534,7 +1534,8 @@ type RotateAPIKeyRequest struct {
 	// For how long the key that is replaced is still good: absent is 24 hours, 30
 	// days the most.
 	Overlap *durationpb.Duration `protobuf:"bytes,2,opt,name=overlap,proto3" json:"overlap,omitempty"`
-	// When the new key ends; absent if it does not.
+	// When the new key ends. Absent gives it the lifetime of the one that it replaces,
+	// from now on: it never ends only if that one never did.
 	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
