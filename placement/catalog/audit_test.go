@@ -165,3 +165,46 @@ func TestAuditOfIssuers(t *testing.T) {
 	require.Contains(t, detail, `and 15 more allows read in "" under "0/xx`)
 	require.True(t, strings.HasSuffix(detail, "; and 13 more"), detail)
 }
+
+// TestWhatChangesNothingIsNotAudited: an entry means that something has changed.
+func TestWhatChangesNothingIsNotAudited(t *testing.T) {
+	t.Parallel()
+	c, clock := newTimed(t)
+	ctx := t.Context()
+	newTimedTenant(t, c, "acme")
+	issuer := &flotillav1.Issuer{Name: "ci", Issuer: "https://ci.example", Audience: "flotilla:acme"}
+	own := &flotillav1.Limits{KeysMax: 7}
+	tenant := func(_ *catalog.Tenant, err error) error { return err }
+	for _, step := range []struct {
+		name    string
+		do      func() error
+		changes bool
+	}{
+		{"resume an active one", func() error { return tenant(c.ResumeTenant(ctx, "acme")) }, false},
+		{"suspend", func() error { return tenant(c.SuspendTenant(ctx, "acme")) }, true},
+		{"suspend again", func() error { return tenant(c.SuspendTenant(ctx, "acme")) }, false},
+		{"resume", func() error { return tenant(c.ResumeTenant(ctx, "acme")) }, true},
+		{"resume again", func() error { return tenant(c.ResumeTenant(ctx, "acme")) }, false},
+		{"delete", func() error { return tenant(c.DeleteTenant(ctx, "acme", time.Hour)) }, true},
+		{"resume a deleted one", func() error { return tenant(c.ResumeTenant(ctx, "acme")) }, true},
+		{"limit", func() error { return tenant(c.SetTenantLimits(ctx, "acme", catalog.TenantLimits{Own: own})) }, true},
+		{"limit again", func() error { return tenant(c.SetTenantLimits(ctx, "acme", catalog.TenantLimits{Own: own})) }, false},
+		{"set an issuer", func() error { return c.SetIssuer(ctx, "acme", issuer) }, true},
+		{"set it again", func() error { return c.SetIssuer(ctx, "acme", issuer) }, false},
+	} {
+		begin := clock.Now()
+		clock.move(time.Second)
+		require.NoError(t, step.do(), step.name)
+		entries, _, err := c.ListAudit(ctx, catalog.AuditFilter{Since: begin.Add(time.Millisecond), Limit: 10})
+		require.NoError(t, err)
+		if !step.changes {
+			require.Empty(t, entries, step.name)
+			continue
+		}
+		require.Len(t, entries, 1, step.name)
+	}
+	after, err := c.ResumeTenant(ctx, "acme")
+	require.NoError(t, err)
+	require.Equal(t, catalog.TenantActive, after.State, "it is answered as it is")
+	require.Equal(t, uint64(7), after.Own.GetKeysMax())
+}

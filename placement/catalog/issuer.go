@@ -73,6 +73,8 @@ func (c *Catalog) DeleteIssuer(ctx context.Context, tenant tenancy.TenantID, nam
 	})
 }
 
+// alterIssuers changes a tenant's issuers, and notes it in the audit log. If the
+// function leaves them as they are nothing is written, and nothing noted.
 func (c *Catalog) alterIssuers(ctx context.Context, tenant tenancy.TenantID, name, detail string, how func([]*flotillav1.Issuer) ([]*flotillav1.Issuer, error)) error {
 	return retryConflicts(ctx, func() error {
 		owner, err := read(ctx, c, tenantKey(tenant), &internalv1.TenantRecord{})
@@ -86,7 +88,8 @@ func (c *Catalog) alterIssuers(ctx context.Context, tenant tenancy.TenantID, nam
 		if err != nil {
 			return err
 		}
-		if r.message.Issuers, err = how(r.message.GetIssuers()); err != nil {
+		before := proto.CloneOf(r.message)
+		if r.message.Issuers, err = how(r.message.GetIssuers()); err != nil || proto.Equal(before, r.message) {
 			return err
 		}
 		if proto.Size(r.message) > issuersBytesMax {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	internalv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/internalv1"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 	"github.com/flotillakv/flotilla/tenancy"
@@ -103,7 +105,8 @@ func (c *Catalog) ListTenants(ctx context.Context, after tenancy.TenantID, limit
 }
 
 // alter changes a tenant's record, and notes it in the audit log. The function
-// returns what it has changed, or refuses.
+// returns what it has changed, or refuses. If it leaves the record as it is nothing is
+// written, and nothing noted.
 func (c *Catalog) alter(ctx context.Context, id tenancy.TenantID, how func(*internalv1.TenantRecord, *change) (detail string, err error)) (*Tenant, error) {
 	var after *Tenant
 	err := retryConflicts(ctx, func() error {
@@ -115,11 +118,13 @@ func (c *Catalog) alter(ctx context.Context, id tenancy.TenantID, how func(*inte
 			return tenancy.ErrTenantNotFound
 		}
 		var t change
+		r.message.State = cmp.Or(r.message.GetState(), TenantActive)
+		before := proto.CloneOf(r.message)
 		detail, err := how(r.message, &t)
 		if err != nil {
 			return err
 		}
-		if after, err = tenantOf(id, r.message); err != nil {
+		if after, err = tenantOf(id, r.message); err != nil || proto.Equal(before, r.message) {
 			return err
 		}
 		t.replace(tenantKey(id), r.revision, r.message)
