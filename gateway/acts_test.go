@@ -47,3 +47,18 @@ func TestAuditEntriesAreShort(t *testing.T) {
 	require.NoError(t, err)
 	require.LessOrEqual(t, len(entries[0].GetDetail()), 1024)
 }
+
+// TestKeysThatCouldDoNothing are refused where they are made, with the reason.
+func TestKeysThatCouldDoNothing(t *testing.T) {
+	t.Parallel()
+	s := serve(t, gateway.Config{})
+	client := flotillav1connect.NewTenantServiceClient(http2(), s.url, connect.WithInterceptors(bearer(s.key)))
+	_, err := client.CreateAPIKey(t.Context(), &flotillav1.CreateAPIKeyRequest{Permissions: []*flotillav1.Permission{
+		{Actions: []flotillav1.Action{flotillav1.Action_ACTION_ADMIN}, Namespace: "default"},
+	}})
+	require.ErrorContains(t, err, "admin needs all namespaces")
+	require.Equal(t, connect.CodeInvalidArgument, connect.CodeOf(err))
+	list, err := client.ListAPIKeys(t.Context(), &flotillav1.ListAPIKeysRequest{})
+	require.NoError(t, err)
+	require.Len(t, list.GetApiKeys(), 1, "none was made")
+}

@@ -112,7 +112,7 @@ func (a *administration) createAPIKey(ctx context.Context, tenant tenancy.Tenant
 	if err != nil {
 		return nil, err
 	}
-	permissions, err := tenancy.ParsePermissions(req.GetPermissions())
+	permissions, err := tenancy.ParseNewPermissions(req.GetPermissions())
 	if err != nil {
 		return nil, err
 	}

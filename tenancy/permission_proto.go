@@ -67,6 +67,26 @@ func ParsePermissions(list []*flotillav1.Permission) (Permissions, error) {
 	return permissions, nil
 }
 
+// ParseNewPermissions reads permissions of a credential that is to be made, as
+// ParsePermissions does, and refuses those whose actions would never be allowed
+// because the namespace or the prefix leaves out what they need. Credentials that are
+// stored may have such.
+func ParseNewPermissions(list []*flotillav1.Permission) (Permissions, error) {
+	permissions, err := ParsePermissions(list)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range permissions {
+		if p.Actions&ActionAdmin != 0 && (p.Namespace != "" || len(p.Prefix) > 0) {
+			return nil, invalidPermission("admin needs all namespaces: name no namespace and no prefix with it, and other actions in a permission of their own")
+		}
+		if p.Actions&ActionLease != 0 && len(p.Prefix) > 0 {
+			return nil, invalidPermission("lease needs every key of the namespace, as a lease may have any: name no prefix with it, and other actions in a permission of their own")
+		}
+	}
+	return permissions, nil
+}
+
 // Proto returns the permissions as the API has them.
 func (ps Permissions) Proto() []*flotillav1.Permission {
 	list := make([]*flotillav1.Permission, len(ps))

@@ -161,3 +161,45 @@ func TestPermissionsWithin(t *testing.T) {
 	require.False(t, tenancy.Permissions{{Actions: read, Namespace: "app", Prefix: []byte("a")}}.Within(wide))
 	require.False(t, tenancy.Permissions{{Actions: tenancy.ActionAdmin, Namespace: "app", Prefix: []byte("a/")}}.Within(wide))
 }
+
+// TestNewPermissionsAreOfUse: what no request could ever be allowed by is refused when
+// a credential is made, and read where one is stored.
+func TestNewPermissionsAreOfUse(t *testing.T) {
+	t.Parallel()
+	const read, lease, admin = tenancy.ActionRead, tenancy.ActionLease, tenancy.ActionAdmin
+	in := func(actions tenancy.Action, namespace, prefix string) tenancy.Permission {
+		return tenancy.Permission{Actions: actions, Namespace: namespace, Prefix: []byte(prefix)}
+	}
+	for name, test := range map[string]struct {
+		permissions tenancy.Permissions
+		says        string // nothing if it is taken
+	}{
+		"nothing said":           {nil, ""},
+		"everything":             {tenancy.FullAccess(), ""},
+		"admin":                  {tenancy.Permissions{in(admin, "", "")}, ""},
+		"admin of a namespace":   {tenancy.Permissions{in(admin, "default", "")}, "admin needs all namespaces"},
+		"admin under a prefix":   {tenancy.Permissions{in(admin, "", "x/")}, "admin needs all namespaces"},
+		"admin beside another":   {tenancy.Permissions{in(read|admin, "default", "")}, "admin needs all namespaces"},
+		"a second one":           {tenancy.Permissions{in(admin, "", ""), in(read, "app", "x/"), in(admin, "app", "")}, "admin needs all namespaces"},
+		"lease":                  {tenancy.Permissions{in(lease, "", "")}, ""},
+		"lease in a namespace":   {tenancy.Permissions{in(lease, "default", "")}, ""},
+		"lease under a prefix":   {tenancy.Permissions{in(lease, "default", "x/")}, "lease needs every key"},
+		"lease beside another":   {tenancy.Permissions{in(read|lease, "", "x/")}, "lease needs every key"},
+		"all but those two":      {tenancy.Permissions{in(tenancy.AllActions&^(lease|admin), "default", "x/")}, ""},
+		"all of one namespace":   {tenancy.Permissions{in(tenancy.AllActions&^admin, "default", "")}, ""},
+		"each in a part of them": {tenancy.Permissions{in(read, "default", "x/"), in(lease, "default", ""), in(admin, "", "")}, ""},
+	} {
+		permissions, err := tenancy.ParseNewPermissions(test.permissions.Proto())
+		if test.says == "" {
+			require.NoError(t, err, name)
+			require.NotEmpty(t, permissions, name)
+			continue
+		}
+		require.ErrorAs(t, err, new(*tenancy.InvalidPermissionError), name)
+		require.ErrorContains(t, err, test.says, name)
+		_, err = tenancy.ParsePermissions(test.permissions.Proto())
+		require.NoError(t, err, name)
+	}
+	_, err := tenancy.ParseNewPermissions([]*flotillav1.Permission{{}})
+	require.Error(t, err, "no action")
+}

@@ -310,6 +310,10 @@ func TestCheckIssuer(t *testing.T) {
 		"an empty value":          func(i *flotillav1.Issuer) { i.Rules[0].Claims["sub"] = "" },
 		"a long value":            func(i *flotillav1.Issuer) { i.Rules[0].Claims["sub"] = strings.Repeat("x", 512) },
 		"no permissions":          func(i *flotillav1.Issuer) { i.Rules[0].Permissions = nil },
+		"admin of a namespace": func(i *flotillav1.Issuer) {
+			i.Rules[0] = rule(flotillav1.Action_ACTION_ADMIN, "sub", "x")
+			i.Rules[0].Permissions[0].Namespace = "default"
+		},
 		"no such action":          func(i *flotillav1.Issuer) { i.Rules[0].Permissions[0].Actions[0] = 99 },
 	} {
 		require.Error(t, check(change), name)

@@ -305,6 +305,6 @@ func checkRule(rule *flotillav1.IssuerRule) error {
 	if len(rule.GetPermissions()) == 0 {
 		return &InvalidIssuerError{"rules", "takes 1 or more permissions in each"}
 	}
-	_, err := tenancy.ParsePermissions(rule.GetPermissions())
+	_, err := tenancy.ParseNewPermissions(rule.GetPermissions())
 	return err
 }

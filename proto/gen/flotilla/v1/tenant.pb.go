@@ -43,7 +43,7 @@ const (
 	Action_ACTION_QUEUE_SEND Action = 6
 	// Receive from queues, by name.
 	Action_ACTION_QUEUE_RECEIVE Action = 7
-	// Administrate the tenant: namespaces, credentials, usage.
+	// Administrate the tenant: namespaces, credentials, usage; needs all namespaces.
 	Action_ACTION_ADMIN Action = 8
 )
 
