@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"net/http"
 
 	"connectrpc.com/connect"
 
@@ -9,8 +11,28 @@ import (
 	"github.com/flotillakv/flotilla/tenancy"
 )
 
-// metering counts connections, has a unary call count as one request, and tells its
-// cost. It comes after the caller is known.
+// tellCost has a unary call count as one request, and tells its cost, also if it is
+// refused. It is outside the error table, which makes the errors that are sent.
+func tellCost(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		ctx, call := meter.WithCall(ctx)
+		response, err := next(ctx, req)
+		if err == nil {
+			setCost(response.Header(), call)
+		} else if told, ok := errors.AsType[*connect.Error](err); ok {
+			setCost(told.Meta(), call)
+		}
+		return response, err
+	}
+}
+
+func setCost(header http.Header, call *meter.Call) {
+	read, write := call.Units()
+	header.Set(meter.ReadUnitsHeader, read)
+	header.Set(meter.WriteUnitsHeader, write)
+}
+
+// metering counts connections. It comes after the caller is known.
 type metering struct{ meter *meter.Meter }
 
 // enter counts the connection of a call, if it is somebody's.
@@ -28,14 +50,7 @@ func (m metering) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		if err := m.enter(ctx); err != nil {
 			return nil, err
 		}
-		ctx, call := meter.WithCall(ctx)
-		response, err := next(ctx, req)
-		if err == nil {
-			read, write := call.Units()
-			response.Header().Set(meter.ReadUnitsHeader, read)
-			response.Header().Set(meter.WriteUnitsHeader, write)
-		}
-		return response, err
+		return next(ctx, req)
 	}
 }
 

@@ -157,3 +157,26 @@ func costs(t *testing.T, read, write string) connect.Interceptor {
 		}
 	})
 }
+
+// TestErrorsNameTheCallAndItsCost has a call refused, which costs a unit.
+func TestErrorsNameTheCallAndItsCost(t *testing.T) {
+	t.Parallel()
+	s := serve(t, gateway.Config{})
+	for _, protocol := range [][]connect.ClientOption{nil, {connect.WithGRPC()}, {connect.WithGRPCWeb()}, {connect.WithProtoJSON()}} {
+		leases := flotillav1connect.NewLeaseServiceClient(http2(), s.url, append(protocol, connect.WithInterceptors(bearer(s.key)))...)
+		_, err := leases.RevokeLease(t.Context(), &flotillav1.RevokeLeaseRequest{Id: 7})
+		var refused *connect.Error
+		require.ErrorAs(t, err, &refused)
+		require.Equal(t, connect.CodeNotFound, refused.Code())
+		require.Len(t, refused.Meta().Values("Flotilla-Request-Id"), 1)
+		require.Equal(t, []string{"0"}, refused.Meta().Values("Flotilla-Read-Units"))
+		require.Equal(t, []string{"1"}, refused.Meta().Values("Flotilla-Write-Units"))
+
+		stranger := flotillav1connect.NewLeaseServiceClient(http2(), s.url, protocol...)
+		_, err = stranger.RevokeLease(t.Context(), &flotillav1.RevokeLeaseRequest{Id: 7})
+		require.ErrorAs(t, err, &refused)
+		require.Equal(t, connect.CodeUnauthenticated, refused.Code())
+		require.Len(t, refused.Meta().Values("Flotilla-Request-Id"), 1)
+		require.Equal(t, []string{"0"}, refused.Meta().Values("Flotilla-Write-Units"))
+	}
+}

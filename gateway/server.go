@@ -78,6 +78,7 @@ func New(
 	}
 	s := &Server{log: log, stopping: make(chan struct{})}
 	options := connect.WithHandlerOptions(
+		connect.WithInterceptors(connect.UnaryInterceptorFunc(tellCost)), // streams tell none
 		intercept.Chain(intercept.Config{Authenticator: authenticator, Metrics: metrics, Log: log}),
 		connect.WithInterceptors(metering{kv.Meter()}),
 		connect.WithReadMaxBytes(cfg.RequestBytesMax),

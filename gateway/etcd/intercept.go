@@ -39,13 +39,14 @@ func (s *Server) answer(ctx context.Context, req any, method string, handler grp
 	hold := &callerFrom(ctx).answer
 	defer hold.release()
 	ctx, call := meter.WithCall(ctx)
-	if response, err = handler(ctx, req); err != nil {
+	if response, err = handler(ctx, req); err == nil {
+		err = hold.resize(answerBytes(response))
+	}
+	if err != nil {
+		_ = tellCost(ctx, call, grpc.SetTrailer) // why the call failed is told in any case
 		return nil, err
 	}
-	if err := tellCost(ctx, call); err != nil {
-		return nil, err
-	}
-	if err := hold.resize(answerBytes(response)); err != nil {
+	if err := tellCost(ctx, call, grpc.SetHeader); err != nil {
 		return nil, err
 	}
 	if hold.bytes == 0 {
@@ -54,10 +55,10 @@ func (s *Server) answer(ctx context.Context, req any, method string, handler grp
 	return hold.attach(response.(proto.Message)), nil //nolint:forcetypeassert,errcheck // only such are large
 }
 
-// tellCost tells the cost of a call with its answer.
-func tellCost(ctx context.Context, call *meter.Call) error {
+// tellCost tells the cost of a call with its answer, of which set sets a part.
+func tellCost(ctx context.Context, call *meter.Call, set func(context.Context, metadata.MD) error) error {
 	read, write := call.Units()
-	return grpc.SetHeader(ctx, metadata.MD{readUnitsKey: {read}, writeUnitsKey: {write}})
+	return set(ctx, metadata.MD{readUnitsKey: {read}, writeUnitsKey: {write}})
 }
 
 // The keys of the cost, in lower case as metadata has them.

@@ -81,4 +81,9 @@ func TestCallsTellTheirCost(t *testing.T) {
 	_, err = kv.Range(ctx, &pb.RangeRequest{Key: []byte("a"), RangeEnd: []byte("z")}, grpc.Header(&header))
 	require.NoError(t, err)
 	require.Equal(t, []string{"1"}, header.Get("Flotilla-Read-Units"))
+	var trailer metadata.MD
+	_, err = kv.Put(ctx, &pb.PutRequest{Key: []byte("key"), Lease: 7}, grpc.Trailer(&trailer))
+	require.Equal(t, rpctypes.ErrLeaseNotFound, rpctypes.Error(err))
+	require.Equal(t, []string{"1"}, trailer.Get("Flotilla-Write-Units"))
+	require.Equal(t, []string{"0"}, trailer.Get("Flotilla-Read-Units"))
 }

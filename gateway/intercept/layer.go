@@ -9,6 +9,7 @@ package intercept
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 
@@ -20,7 +21,8 @@ type call struct {
 	procedure string
 	peer      string
 	header    http.Header
-	// response takes headers to send with the answer.
+	// response takes headers to send with the answer, also if it is an error; gRPC has
+	// those of an error in its trailer.
 	response http.Header
 	stream   bool
 }
@@ -40,6 +42,9 @@ func (l layer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 			return err
 		})
 		if err != nil {
+			if told, ok := errors.AsType[*connect.Error](err); ok && len(headers) > 0 {
+				maps.Copy(told.Meta(), headers)
+			}
 			return nil, err
 		}
 		maps.Copy(response.Header(), headers)
