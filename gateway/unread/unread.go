@@ -60,7 +60,9 @@ type Part struct {
 	answers *Answers
 	tenant  tenancy.TenantID
 	users   int // guarded by answers.mu
-	bytes   atomic.Int64
+
+	taking sync.Mutex   // of those who add to bytes
+	bytes  atomic.Int64 // never more than they have in answers.total
 }
 
 // Close ends one use of the part, which has given back what it took.
@@ -73,21 +75,28 @@ func (c *Part) Close() {
 	}
 }
 
-// Take counts so many bytes more, unless there is no room for them.
+// Take counts so many bytes more, unless there is no room for them. What is refused is
+// not counted for a moment either: others could be refused for it.
 func (c *Part) Take(bytes int) bool {
 	n, a := int64(bytes), c.answers
-	used, held := a.total.Add(n)-n, c.bytes.Add(n)-n
-	if used+n <= a.max && (held+n <= a.small() || fair.Fits(int(held), bytes, int(used), int(a.max/4), int(a.max))) {
-		return true
+	c.taking.Lock()
+	defer c.taking.Unlock()
+	for {
+		used, held := a.total.Load(), c.bytes.Load()
+		if used+n > a.max || held+n > a.small() && !fair.Fits(int(held), bytes, int(used), int(a.max/4), int(a.max)) {
+			return false
+		}
+		if a.total.CompareAndSwap(used, used+n) {
+			c.bytes.Add(n)
+			return true
+		}
 	}
-	c.GiveBack(bytes)
-	return false
 }
 
 // GiveBack counts bytes no more that were taken.
 func (c *Part) GiveBack(bytes int) {
-	c.answers.total.Add(-int64(bytes))
 	c.bytes.Add(-int64(bytes))
+	c.answers.total.Add(-int64(bytes))
 }
 
 // Max is how many bytes the tenant may have now.
