@@ -69,7 +69,8 @@ func writeText(w http.ResponseWriter, status int, text string) {
 }
 
 // fromHere serves callers on this machine alone: the port asks nobody who they are,
-// and profiles tell more than an operator's dashboard needs.
+// and profiles tell more than an operator's dashboard needs. Whom a proxy speaks for has
+// no port, and so is never on this machine, whatever address the proxy tells.
 func fromHere(serve http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		host, _, _ := net.SplitHostPort(r.RemoteAddr)
