@@ -77,8 +77,8 @@ type trust struct {
 	ended time.Duration
 }
 
-// look is one look at the system namespace: since asked, and until answered, it came
-// to have the revision.
+// look is one look at the system namespace: some time between asked and answered it had
+// this revision.
 type look struct {
 	asked, answered time.Duration
 	revision        uint64
