@@ -38,14 +38,11 @@ func (a *account) run(c *process.Cluster, shard uint64) {
 	}
 	for {
 		for i := range c.Nodes {
-			says := c.Progress(i, shard)
+			says := c.Progress(i, shard).String()
 			if says == said[i] {
 				continue
 			}
 			said[i] = says
-			if says == "" {
-				says = "no answer"
-			}
 			a.lines = append(a.lines, fmt.Sprintf("%8s n%d: %s", time.Since(a.began).Round(time.Millisecond), i+1, says))
 		}
 		select {

@@ -131,8 +131,7 @@ func TestWritesGoOnWhenTheLeaderDies(t *testing.T) {
 	for round := range kills {
 		w := startWriters(context.WithoutCancel(t.Context()), clusterKVs(t, c, 6), l, round, seed)
 		moment(random, 50*time.Millisecond, 500*time.Millisecond)
-		leader := c.Leader(tenantShard)
-		require.GreaterOrEqual(t, leader, 0)
+		leader := c.WaitLeader(t, tenantShard, replicatedMax)
 		c.Nodes[leader].Kill(t)
 		a := startAccount(c, tenantShard)
 		gap := l.gap()

@@ -39,8 +39,7 @@ func TestPlantedBugIsFound(t *testing.T) {
 // returns what the callers saw, on keys that no other round has.
 func roundWithNodeCutOff(t *testing.T, c *process.Cluster, network *faultnet.Network, seed uint64, round int) []porcupine.Operation {
 	t.Helper()
-	leader := c.Leader(tenantShard)
-	require.GreaterOrEqual(t, leader, 0)
+	leader := c.WaitLeader(t, tenantShard, recoverMax)
 	w := &workload{
 		ports: clusterPorts(t, c), seed: seed + uint64(round), callers: 18, readers: 9, calls: math.MaxInt64,
 		// Writes of those who are cut off are of unknown outcome; few can be checked soon.

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -267,40 +266,6 @@ func (c *Cluster) LogOutputs(t *testing.T) {
 	}
 }
 
-// WaitCaughtUp waits until all nodes have applied as much of a shard, of which each
-// has a replica. Nobody may write to it meanwhile.
-func (c *Cluster) WaitCaughtUp(t *testing.T, shard uint64, within time.Duration) {
-	t.Helper()
-	deadline := time.Now().Add(within)
-	for {
-		said := make([]string, len(c.Nodes))
-		for i := range c.Nodes {
-			said[i] = c.Progress(i, shard)
-		}
-		if said[0] != "" && len(slices.Compact(slices.Clone(said))) == 1 {
-			return
-		}
-		require.True(t, time.Now().Before(deadline), "the replicas are not as far as each other: %q", said)
-		<-time.After(20 * time.Millisecond)
-	}
-}
-
-// Progress is how far a node's replica of a shard is: its term, who leads as far as it
-// knows, and what it has applied. It is empty if the node does not answer, or has no
-// replica.
-func (c *Cluster) Progress(node int, shard uint64) string {
-	status := c.Status(node)
-	if status == nil {
-		return ""
-	}
-	for _, s := range status.Shards {
-		if s.Shard == shard {
-			return fmt.Sprintf("term %d, leader %q, applied %d", s.Term, s.LeaderNode, s.Applied)
-		}
-	}
-	return ""
-}
-
 // NodeState is the state of the node of a name; "" if the status, which may be nil,
 // has none.
 func (s *ClusterStatus) NodeState(name string) string {
@@ -346,23 +311,6 @@ func (s *ClusterStatus) Replicated(voters int) bool {
 		}
 	}
 	return len(s.Placements) > 0
-}
-
-// Leader is the node, from 0, that leads a shard as the nodes know it, and -1 if
-// none of them knows.
-func (c *Cluster) Leader(shard uint64) int {
-	for i := range c.Nodes {
-		status := c.Status(i)
-		if status == nil {
-			continue
-		}
-		for _, s := range status.Shards {
-			if s.Shard == shard && s.LeaderNode == status.NodeID {
-				return i
-			}
-		}
-	}
-	return -1
 }
 
 // Pause stops a node as SIGSTOP does, until Resume.
