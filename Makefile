@@ -8,6 +8,9 @@ TOOL := $(GO) tool -modfile=ops/tools/go.mod
 NESTED := $(patsubst %/go.mod,%,$(wildcard tests/*/go.mod))
 # How long `make fuzz` stays with each fuzz test.
 FUZZTIME ?= 30s
+# When the tests of a package are given up. Those that run clusters take minutes on a
+# machine with two slow cores, where they all share it: Go's own ten minutes are few.
+TEST_TIMEOUT := 20m
 
 .DEFAULT_GOAL := help
 
@@ -42,13 +45,13 @@ test: ## Vet and test everything; continuous integration runs this
 	$(GO) vet ./...
 	@set -e; for module in $(NESTED); do \
 		echo "$(GO) vet ./... and test ./... in $$module"; \
-		(cd "$$module" && $(GO) vet ./... && $(GO) test ./...); \
+		(cd "$$module" && $(GO) vet ./... && $(GO) test -timeout $(TEST_TIMEOUT) ./...); \
 	done
-	$(GO) test ./...
+	$(GO) test -timeout $(TEST_TIMEOUT) ./...
 
 .PHONY: test-race
 test-race: ## Test with the race detector and the assertions that it turns on
-	$(GO) test -race ./...
+	$(GO) test -race -timeout $(TEST_TIMEOUT) ./...
 
 .PHONY: test-slow
 test-slow: ## Test at length: more crashes, longer histories, larger data
