@@ -24,10 +24,11 @@ import (
 // TestLoudNeighbours has one tenant flood at far more than its limit and one read all
 // it has, again and again, beside a quiet one. The flood is let in as its limit says,
 // and told why it is refused; no call of the quiet one fails. How much slower these
-// are is what tests/bench measures.
+// are is what tests/bench measures. The limit is so low that a busy machine reaches it
+// too, if not at once.
 func TestLoudNeighbours(t *testing.T) {
 	t.Parallel()
-	const limit, seconds = 200, 3
+	const limit, atLeast, atMost = 20, 3 * time.Second, time.Minute
 	node := process.Dev(t)
 	clients := newTenants(t, node,
 		&adminv1.NewTenant{Name: "quiet"},
@@ -74,7 +75,7 @@ func TestLoudNeighbours(t *testing.T) {
 		})
 	}
 	began := time.Now()
-	for i := 0; time.Since(began) < seconds*time.Second; i++ {
+	for i := 0; time.Since(began) < atLeast || refused.Load() == 0 && time.Since(began) < atMost; i++ {
 		_, err := quiet.Put(ctx, fmt.Sprint(i%100), []byte("value"), nil)
 		require.NoError(t, err)
 		_, err = quiet.Get(ctx, fmt.Sprint(i%100), nil)
