@@ -16,6 +16,10 @@ import (
 const (
 	watchers = 10
 	writers  = 6
+	// What is checked says little unless there are more writes and watches than these.
+	// A machine that is busy may take enoughWithin to get there.
+	writesMin, watchesMin = 100, 20
+	enoughWithin          = time.Minute
 )
 
 // A Load is writers, watchers and a compactor of a namespace that nobody else
@@ -66,10 +70,14 @@ func (l *Load) end() {
 	l.fullDone.Wait()
 }
 
-// Finish has the writers write no more, lets the watches come to the end, within a
-// bound, and then checks all that was shown. The nodes must be well.
+// Finish waits until there is enough to check, has the writers write no more, lets the
+// watches come to the end, within a bound, and then checks all that was shown. The
+// nodes must be well.
 func (l *Load) Finish(t *testing.T, within time.Duration) {
 	t.Helper()
+	for deadline := time.Now().Add(enoughWithin); !l.enough() && time.Now().Before(deadline); {
+		<-time.After(20 * time.Millisecond)
+	}
 	close(l.stopWriting)
 	l.writersDone.Wait()
 	kv := l.kv()
@@ -80,6 +88,18 @@ func (l *Load) Finish(t *testing.T, within time.Duration) {
 	l.watchersDone.Wait()
 	l.end()
 	l.check(t, kv, end.Revision)
+}
+
+// enough tells whether more was written and watched than must be.
+func (l *Load) enough() bool {
+	var writes, watches int64
+	for _, w := range l.writers {
+		writes += w.acknowledged.Load()
+	}
+	for _, w := range l.watchers {
+		watches += w.recorded.Load()
+	}
+	return writes > writesMin && watches > watchesMin
 }
 
 func (l *Load) check(t *testing.T, kv *flotilla.KV, end uint64) {
@@ -109,8 +129,8 @@ func (l *Load) check(t *testing.T, kv *flotilla.KV, end uint64) {
 	t.Logf("%d revisions, %d acknowledged writes, %d watches with %d events, %d overtaken by compaction",
 		end, len(writes), len(records), events, overtaken)
 	require.NoError(t, Check(records, writes, last, end))
-	require.Greater(t, len(writes), 100)
-	require.Greater(t, len(records), 20)
+	require.Greater(t, len(writes), writesMin)
+	require.Greater(t, len(records), watchesMin)
 }
 
 // compact compacts from time to time, up to where the full watcher is.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -90,6 +91,8 @@ type watcher struct {
 	records   []*Record
 	overtaken int
 	err       error
+
+	recorded atomic.Int64 // how many records there are, while it runs
 }
 
 func newWatcher(kv *flotilla.KV, full *fullWatcher, name int, random *rand.Rand) *watcher {
@@ -161,6 +164,7 @@ func (w *watcher) watch(ctx context.Context, r *Record) (resume uint64) {
 	}
 	if len(r.Batches) > 0 {
 		w.records = append(w.records, r)
+		w.recorded.Add(1)
 	}
 	return resume
 }

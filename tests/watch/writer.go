@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -21,6 +22,8 @@ type writer struct {
 	n      int
 	writes []Write
 	err    error
+
+	acknowledged atomic.Int64 // how many writes there are, while it runs
 }
 
 // keys are few, so that writers meet.
@@ -51,6 +54,7 @@ func (w *writer) run(ctx context.Context, stop <-chan struct{}) {
 		switch {
 		case err == nil && write.Revision != 0:
 			w.writes = append(w.writes, write)
+			w.acknowledged.Add(1)
 		case err != nil && !explained(err):
 			w.err = err
 		}
