@@ -16,25 +16,30 @@ func TestFaultsTakeEffect(t *testing.T) {
 	t.Parallel()
 	c := process.StartCluster(t, process.ClusterConfig{Nodes: 2, Flags: []string{"--data-shards", "1"}, Faults: true})
 	kv := c.Client(t, 0).Namespace(c.Info.Namespace).KV
-	putTakes := func() time.Duration {
+	putTakes := func() (time.Duration, error) {
 		began := time.Now()
 		_, err := kv.Put(t.Context(), "a", nil, nil)
-		require.NoError(t, err)
-		return time.Since(began)
+		return time.Since(began), err
 	}
-	putTakes()
+	_, err := putTakes()
+	require.NoError(t, err)
 	const late = 700 * time.Millisecond
 	for node := range c.Nodes {
 		c.SetFaults(t, node, process.Faults{SyncDelayMS: late.Milliseconds()})
 	}
-	require.Eventually(t, func() bool { return putTakes() >= late }, time.Minute, time.Millisecond, "the disks are not slow")
+	require.Eventually(t, func() bool {
+		took, err := putTakes()
+		return err == nil && took >= late
+	}, time.Minute, time.Millisecond, "the disks are not slow")
 
 	const step = -3600
 	c.SetFaults(t, 0, process.Faults{})
 	c.SetFaults(t, 1, process.Faults{ClockStepSeconds: step})
 	require.Eventually(t, func() bool {
 		status := c.Status(0)
-		require.NotNil(t, status)
+		if status == nil {
+			return false
+		}
 		for _, n := range status.Nodes {
 			if n.Name == "n2" && n.ClockSkewSeconds != nil && math.Abs(*n.ClockSkewSeconds-step) < 10 {
 				return true
