@@ -41,6 +41,18 @@ func setLimits(t *testing.T, c *process.Cluster, limits ...string) {
 	require.Zero(t, result.Code, result.Stderr)
 }
 
+// waitLimited waits until all nodes know a rate that the tenant has.
+func waitLimited(t *testing.T, c *process.Cluster, requestsPerSecond uint64) {
+	t.Helper()
+	for node := range c.Nodes {
+		tenant := tenantsAt(c, node, c.Info.APIKey)
+		require.Eventually(t, func() bool {
+			known, err := tenant.GetLimits(t.Context(), &flotillav1.GetLimitsRequest{})
+			return err == nil && known.GetLimits().GetRequestsPerSecond() == requestsPerSecond
+		}, time.Minute, 10*time.Millisecond, "n%d does not know the limits", node+1)
+	}
+}
+
 // load is callers that send requests to nodes, in batches of ten.
 type load struct {
 	// at is to which node the next batch goes.
@@ -49,13 +61,19 @@ type load struct {
 	admitted, refused atomic.Int64
 }
 
-const batch = 10
+const (
+	batch = 10
+	// batchesMax bounds what is not answered yet: on a machine that is too busy for
+	// the rate less is sent, and all that is sent is answered in time.
+	batchesMax = 64
+)
 
 // send sends so many requests a second for a while, spread over time.
 func (l *load) send(t *testing.T, clients []flotillav1connect.KVServiceClient, perSecond int, d time.Duration) {
 	t.Helper()
 	var calls sync.WaitGroup
 	defer calls.Wait()
+	slots := make(chan struct{}, batchesMax)
 	pause := time.NewTicker(time.Second * batch / time.Duration(perSecond))
 	defer pause.Stop()
 	for end := time.After(d); ; {
@@ -63,7 +81,15 @@ func (l *load) send(t *testing.T, clients []flotillav1connect.KVServiceClient, p
 		case <-end:
 			return
 		case <-pause.C:
-			calls.Go(func() { l.batch(t, clients[l.at()]) })
+			select {
+			case slots <- struct{}{}:
+			default:
+				continue
+			}
+			calls.Go(func() {
+				defer func() { <-slots }()
+				l.batch(t, clients[l.at()])
+			})
 		}
 	}
 }
@@ -93,13 +119,27 @@ func (l *load) batch(t *testing.T, client flotillav1connect.KVServiceClient) {
 	}
 }
 
+// spendBurst sends until no more is let in than comes, for a minute at most: what follows
+// tells whether it stays so.
+func spendBurst(t *testing.T, clients []flotillav1connect.KVServiceClient, at func() int, rate int) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		l := &load{at: at}
+		l.send(t, clients, 10*rate, time.Second)
+		if l.refused.Load() > 0 && l.admitted.Load() <= int64(rate)*11/10 {
+			return
+		}
+	}
+}
+
 // TestRateHoldsOverNodes sends ten times a tenant's rate to three nodes: to one of
 // them, now to this and now to that, and to all of them.
 func TestRateHoldsOverNodes(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	const rate, seconds = 300, 12
+	const rate, seconds = 300, 10
 	setLimits(t, c, "requests_per_second=300", "requests_burst=300")
+	waitLimited(t, c, rate)
 	clients := nodeClients(c)
 	var turn atomic.Int64
 	for name, at := range map[string]func() int{
@@ -108,18 +148,17 @@ func TestRateHoldsOverNodes(t *testing.T) {
 		"evenly":   func() int { return int(turn.Add(1)) % 3 },
 	} {
 		t.Run(name, func(t *testing.T) { // one after the other: it is one tenant
-			warm := &load{at: at}
-			warm.send(t, clients, 10*rate, 3*time.Second) // the limits are known, and the burst is spent
+			spendBurst(t, clients, at, rate)
 			l := &load{at: at}
 			begin := time.Now()
 			l.send(t, clients, 10*rate, seconds*time.Second)
 			allowed := rate * time.Since(begin).Seconds()
 			t.Logf("%d of %d let in, %.0f allowed", l.admitted.Load(), l.admitted.Load()+l.refused.Load(), allowed)
-			require.Greater(t, l.refused.Load(), l.admitted.Load())
 			require.Less(t, float64(l.admitted.Load()), 1.05*allowed)
-			// Where the callers do not get to send what they should, nodes hardly get to run
-			// either, and are late to ask each other.
+			// Where the callers do not get to send what they should, little has to be refused,
+			// and nodes hardly get to run either, and are late to ask each other.
 			if sent := l.admitted.Load() + l.refused.Load(); sent > 10*rate*seconds*8/10 {
+				require.Greater(t, l.refused.Load(), l.admitted.Load())
 				require.Greater(t, float64(l.admitted.Load()), 0.9*allowed)
 			}
 		})
