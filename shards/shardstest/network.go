@@ -87,6 +87,11 @@ type endpoint struct {
 	id       string
 	messages raftio.MessageHandler
 	chunks   raftio.ChunkHandler
+
+	// delivering is held for reading while something is delivered. Close waits for that,
+	// as the engine takes nothing once its transport is closed.
+	delivering sync.RWMutex
+	closed     bool
 }
 
 // Create implements config.TransportFactory.
@@ -113,6 +118,9 @@ func (e *endpoint) Start() error {
 
 // Close implements raftio.ITransport.
 func (e *endpoint) Close() error {
+	e.delivering.Lock()
+	e.closed = true
+	e.delivering.Unlock()
 	e.network.mu.Lock()
 	defer e.network.mu.Unlock()
 	if e.network.nodes[e.id] == e {
@@ -157,6 +165,11 @@ func (c *memoryConnection) SendMessageBatch(batch raftpb.MessageBatch) error {
 	if err := arrived.Unmarshal(encoded); err != nil {
 		return err
 	}
+	to.delivering.RLock()
+	defer to.delivering.RUnlock()
+	if to.closed {
+		return errCut
+	}
 	to.messages(arrived)
 	return nil
 }
@@ -174,6 +187,11 @@ func (c *memoryConnection) SendChunk(chunk raftpb.Chunk) error {
 	var arrived raftpb.Chunk
 	if err := arrived.Unmarshal(encoded); err != nil {
 		return err
+	}
+	to.delivering.RLock()
+	defer to.delivering.RUnlock()
+	if to.closed {
+		return errCut
 	}
 	if !to.chunks(arrived) {
 		return errors.New("the snapshot is refused")
