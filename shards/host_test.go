@@ -130,15 +130,23 @@ func (n *node) put(ns uint64, key, value string) uint64 {
 
 func (n *node) get(ns uint64, key string) *flotillav1.KeyValue {
 	n.t.Helper()
-	var kv *flotillav1.KeyValue
-	require.NoError(n.t, n.host.Read(n.t.Context(), dataShard, shards.Linearizable, func(v *shards.View) error {
+	kv, err := n.look(ns, key)
+	require.NoError(n.t, err)
+	return kv
+}
+
+// look is get for those that ask again.
+func (n *node) look(ns uint64, key string) (kv *flotillav1.KeyValue, err error) {
+	err = n.host.Read(n.t.Context(), dataShard, shards.Linearizable, func(v *shards.View) error {
 		space, state, err := v.Namespace(tenancy.NamespaceID(ns))
-		require.NoError(n.t, err)
+		if err != nil {
+			return err
+		}
 		response, err := mvcc.Get(space, &state, &flotillav1.GetRequest{Key: []byte(key)})
 		kv = response.GetKv()
 		return err
-	}))
-	return kv
+	})
+	return kv, err
 }
 
 func (n *node) hash() store.Hash {
@@ -367,12 +375,12 @@ func TestOldRevisionsAreCompactedByAgeAndPurged(t *testing.T) {
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		var purged mvcc.Revision
-		require.NoError(t, n.host.Read(t.Context(), dataShard, shards.Serializable, func(v *shards.View) error {
+		err := n.host.Read(t.Context(), dataShard, shards.Serializable, func(v *shards.View) error {
 			_, state, err := v.Namespace(10)
 			purged = state.PurgedRevision
 			return err
-		}))
-		return purged == 51
+		})
+		return err == nil && purged == 51
 	}, 10*time.Second, 5*time.Millisecond)
 	require.Equal(t, "49", string(n.get(10, "a").GetValue()))
 }
@@ -381,8 +389,7 @@ func TestLogIsShortenedByItsBytes(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, shards.Config{MaintenanceInterval: 5 * time.Millisecond, LogBytesMax: 10_000})
 	shortened := func() float64 {
-		families, err := n.metrics.Gather()
-		require.NoError(t, err)
+		families, _ := n.metrics.Gather() // what is missing counts as nothing
 		var sum float64
 		for _, f := range families {
 			if f.GetName() == "flotilla_shard_bounded_logs_total" {

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -24,7 +26,8 @@ func TestNamespacesCostNoGoroutines(t *testing.T) {
 	client := node.Client(t)
 	_, err := client.Namespace("default").KV.Put(t.Context(), "warm", nil, nil) // opens the pipeline
 	require.NoError(t, err)
-	before := goroutines(t, node)
+	before, err := goroutines(t.Context(), node)
+	require.NoError(t, err)
 	for i := range namespaces {
 		name := fmt.Sprintf("ns-%d", i)
 		err := client.CreateNamespaces(t.Context(), name)
@@ -32,24 +35,31 @@ func TestNamespacesCostNoGoroutines(t *testing.T) {
 		_, err = client.Namespace(name).KV.Put(t.Context(), "k", []byte("v"), nil)
 		require.NoError(t, err)
 	}
-	require.Eventually(t, func() bool { return goroutines(t, node) < before+namespaces/4 },
-		20*time.Second, 50*time.Millisecond, "a goroutine is left for each namespace")
+	require.Eventually(t, func() bool {
+		now, err := goroutines(t.Context(), node)
+		return err == nil && now < before+namespaces/4
+	}, 20*time.Second, 50*time.Millisecond, "a goroutine is left for each namespace")
 }
 
 var goroutinesLine = regexp.MustCompile(`(?m)^go_goroutines (\d+)`)
 
-func goroutines(t *testing.T, node *process.Process) int {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, node.Info.OpsURL+"/metrics", nil)
-	require.NoError(t, err)
+func goroutines(ctx context.Context, node *process.Process) (int, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, node.Info.OpsURL+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
 	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
+	if err != nil {
+		return 0, err
+	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
+	if err != nil {
+		return 0, err
+	}
 	found := goroutinesLine.FindSubmatch(body)
-	require.NotNil(t, found)
-	n, err := strconv.Atoi(string(found[1]))
-	require.NoError(t, err)
-	return n
+	if found == nil {
+		return 0, errors.New("the node does not tell how many goroutines it has")
+	}
+	return strconv.Atoi(string(found[1]))
 }
