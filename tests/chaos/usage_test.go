@@ -6,12 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"connectrpc.com/connect"
 	"github.com/stretchr/testify/require"
 
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
-	"github.com/flotillakv/flotilla/proto/gen/flotilla/v1/flotillav1connect"
-	"github.com/flotillakv/flotilla/tests/process"
 )
 
 // TestUsageIsWhatWasUsed has a client count what it does at three nodes, and compares
@@ -21,7 +18,6 @@ func TestUsageIsWhatWasUsed(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
 	clients := nodeClients(c)
-	tenant := flotillav1connect.NewTenantServiceClient(http2Client(), c.APIURLs(0)[0], connect.WithInterceptors(process.Bearer(c.Info.APIKey)))
 	var counted flotillav1.Usage
 	// use puts and gets 2,000 bytes at a node, as often as said. Of what fails it is
 	// not known whether it was counted.
@@ -47,9 +43,10 @@ func TestUsageIsWhatWasUsed(t *testing.T) {
 		}
 		return unsure
 	}
-	// told asks until the tenant is told of so much; a node tells what it counts every
-	// ten seconds, or later if it is busy. It is never told of more requests than most.
-	told := func(least *flotillav1.Usage, most uint64) *flotillav1.Usage {
+	// told asks a node until it tells of so much: what the others count comes every ten
+	// seconds, or later if they are busy. No node tells of more requests than most.
+	told := func(node int, least *flotillav1.Usage, most uint64) *flotillav1.Usage {
+		tenant := tenantsAt(c, node, c.Info.APIKey)
 		for deadline := time.Now().Add(time.Minute); ; <-time.After(50 * time.Millisecond) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			usage, err := tenant.GetUsage(ctx, &flotillav1.GetUsageRequest{})
@@ -67,8 +64,8 @@ func TestUsageIsWhatWasUsed(t *testing.T) {
 		require.Zero(t, use(node, times))
 	}
 	<-time.After(time.Second) // for so long a node that is asked relies on what it wrote before
-	require.GreaterOrEqual(t, told(requests(0), counted.GetRequests()).GetRequests(), uint64(2*times), "that of the node that is asked is fresh")
-	before := told(&counted, counted.GetRequests())
+	require.GreaterOrEqual(t, told(0, requests(0), counted.GetRequests()).GetRequests(), uint64(2*times), "that of the node that is asked is fresh")
+	before := told(0, &counted, counted.GetRequests())
 	require.Equal(t, counted.GetRequests(), before.GetRequests(), "every request, once")
 	require.Equal(t, counted.GetReadUnits(), before.GetReadUnits())
 	require.Equal(t, counted.GetWriteUnits(), before.GetWriteUnits())
@@ -81,19 +78,22 @@ func TestUsageIsWhatWasUsed(t *testing.T) {
 	lost := uint64(2 * times)
 	c.Nodes[1].Kill(t)
 	// That is known now, and the other nodes have used nothing since.
-	kept := told(requests(counted.GetRequests()-lost), counted.GetRequests()).GetRequests()
+	kept := told(0, requests(counted.GetRequests()-lost), counted.GetRequests()).GetRequests()
 	sure := counted.GetRequests()
 	unsure := use(0, times) + use(2, times)
 	c.Nodes[1].Start(t)
 	unsure += use(1, times)
 	sure = counted.GetRequests() - sure
-	after := told(requests(kept+sure), counted.GetRequests()+2*unsure)
+	for _, node := range []int{1, 2} { // who is asked does not wait to tell what it counts
+		told(node, requests(0), counted.GetRequests()+2*unsure)
+	}
+	after := told(0, requests(kept+sure), counted.GetRequests()+2*unsure)
 	t.Logf("%d requests counted here, %d told, %d unsure", counted.GetRequests(), after.GetRequests(), unsure)
 
 	// A stop loses nothing.
 	require.Zero(t, use(2, times))
 	c.Nodes[2].Stop(t)
-	stopped := told(requests(0), counted.GetRequests()+2*unsure).GetRequests()
+	stopped := told(0, requests(0), counted.GetRequests()+2*unsure).GetRequests()
 	require.GreaterOrEqual(t, stopped, after.GetRequests()+2*times)
 	require.LessOrEqual(t, stopped, kept+sure+2*unsure+2*times)
 }
