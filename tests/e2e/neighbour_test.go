@@ -36,8 +36,12 @@ func TestLoudNeighbours(t *testing.T) {
 		&adminv1.NewTenant{Name: "ranges", Plan: "unlimited"},
 	)
 	quiet, flood, ranges := clients[0], clients[1], clients[2]
-	for i := range 2000 {
-		_, err := ranges.Put(t.Context(), fmt.Sprint(i), make([]byte, 256), nil)
+	for i := range 20 {
+		var txn flotilla.Txn
+		for j := range 100 {
+			txn.Then = append(txn.Then, flotilla.OpPut(fmt.Sprint(100*i+j), make([]byte, 256), nil))
+		}
+		_, err := ranges.Txn(t.Context(), txn)
 		require.NoError(t, err)
 	}
 
