@@ -51,6 +51,10 @@ type pipeline struct {
 	// flying are the operations sent on the present stream, by id.
 	flying map[uint64]*pending
 
+	// timers are for the deadlines of calls: a context of its own for each call
+	// would cost as much as the rest of it.
+	timers sync.Pool
+
 	stop context.CancelFunc
 	done sync.WaitGroup
 }
@@ -67,6 +71,7 @@ type pending struct {
 func newPipeline(open func(context.Context) (*stream, error), learn func(namespace, apiURL string)) *pipeline {
 	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // the stream outlives every call; close ends it
 	p := &pipeline{open: open, learn: learn, wake: make(chan struct{}, 1), flying: make(map[uint64]*pending), stop: stop}
+	p.timers.New = func() any { return time.NewTimer(time.Hour) }
 	p.done.Go(func() { p.run(ctx) })
 	return p
 }
@@ -79,21 +84,17 @@ func (p *pipeline) close() {
 	p.done.Wait()
 }
 
-// timers are for the deadlines of calls: a context of its own for each call
-// would cost as much as the rest of it.
-var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }} //nolint:gochecknoglobals // a pool is nobody's state
-
 // do sends an operation of about so many bytes and waits for its answer.
 func (p *pipeline) do(ctx context.Context, deadline time.Time, op *flotillav1.Operation, bytes int) (*flotillav1.OperationResult, error) {
 	call := &pending{operation: op, bytes: bytes, answered: make(chan *flotillav1.OperationResult, 1)}
 	if err := p.enqueue(call); err != nil {
 		return nil, err
 	}
-	timer, _ := timers.Get().(*time.Timer)
+	timer, _ := p.timers.Get().(*time.Timer)
 	timer.Reset(time.Until(deadline))
 	defer func() {
 		timer.Stop()
-		timers.Put(timer)
+		p.timers.Put(timer)
 	}()
 	select {
 	case result, ok := <-call.answered:
