@@ -30,8 +30,14 @@ func (l *ledElsewhere) isNews(ns tenancy.NamespaceID, node string, now time.Time
 	if ok && last.node == node && now.Sub(last.at) < tellElsewhereAgain {
 		return false
 	}
-	if *l == nil || !ok && len(*l) >= ledElsewhereMax {
-		*l = make(ledElsewhere) // it costs at most that some is told once more
+	if *l == nil {
+		*l = make(ledElsewhere)
+	}
+	if !ok && len(*l) >= ledElsewhereMax {
+		for other := range *l { // whichever comes: that one may be told too soon
+			delete(*l, other)
+			break
+		}
 	}
 	(*l)[ns] = toldLeader{node, now}
 	return true
