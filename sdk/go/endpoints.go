@@ -3,8 +3,10 @@ package flotilla
 import (
 	"errors"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,6 +32,7 @@ const (
 type endpoints struct {
 	client connect.HTTPClient
 	urls   []*url.URL
+	hosts  []string // by place: what find compares
 	// known changes seldom and is read by every call, so it is replaced as a whole.
 	known atomic.Pointer[knownEndpoints]
 
@@ -48,6 +51,7 @@ func newEndpoints(client connect.HTTPClient, addresses []string) *endpoints {
 	for _, address := range addresses {
 		if u, err := url.Parse(address); err == nil { // it was validated
 			e.urls = append(e.urls, u)
+			e.hosts = append(e.hosts, hostOf(u))
 		}
 	}
 	e.known.Store(&knownEndpoints{})
@@ -116,35 +120,74 @@ func (e *endpoints) noteFailure(place int, err error) {
 func (e *endpoints) leave(place int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.moveOn(place)
+}
+
+// moveOn needs mu. It tells whether there was anything that went to the endpoint.
+func (e *endpoints) moveOn(place int) bool {
 	e.shun[place] = time.Now().Add(shunFor)
 	known := *e.known.Load()
+	if !known.goesTo(place) {
+		return false
+	}
 	if known.present == place {
 		known.present = (place + 1) % len(e.urls)
 	}
 	known.leaders = maps.Clone(known.leaders)
 	maps.DeleteFunc(known.leaders, func(_ string, leader int) bool { return leader == place })
 	e.known.Store(&known)
+	return true
 }
 
-// learn takes over who leads a namespace. A server outside the client's configuration
+// goesTo tells whether anything goes to an endpoint.
+func (k *knownEndpoints) goesTo(place int) bool {
+	if k.present == place {
+		return true
+	}
+	for _, leader := range k.leaders {
+		if leader == place {
+			return true
+		}
+	}
+	return false
+}
+
+// learn takes over who leads namespaces. A server outside the client's configuration
 // is never gone to: it would be given the credential.
-func (e *endpoints) learn(namespace, address string) {
-	place := e.find(address)
-	if place < 0 || e.leader(namespace) == place {
+func (e *endpoints) learn(told []*flotillav1.NamespaceLeader) {
+	var news map[string]int
+	for _, leader := range told {
+		place := e.find(leader.GetApiUrl())
+		if place < 0 || e.leader(leader.GetNamespace()) == place {
+			continue
+		}
+		if news == nil {
+			news = make(map[string]int)
+		}
+		news[leader.GetNamespace()] = place
+	}
+	if news == nil {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if time.Now().Before(e.shun[place]) {
+	now := time.Now()
+	maps.DeleteFunc(news, func(_ string, place int) bool { return now.Before(e.shun[place]) })
+	if len(news) == 0 {
 		return
 	}
 	known := *e.known.Load()
-	if len(known.leaders) >= leadersMax {
-		known.leaders = nil // they are told again
-	}
-	leaders := make(map[string]int, len(known.leaders)+1)
+	leaders := make(map[string]int, min(len(known.leaders)+len(news), leadersMax))
 	maps.Copy(leaders, known.leaders)
-	leaders[namespace] = place
+	for namespace, place := range news {
+		if _, ok := leaders[namespace]; !ok && len(leaders) >= leadersMax {
+			for other := range leaders { // whichever comes: it is told again
+				delete(leaders, other)
+				break
+			}
+		}
+		leaders[namespace] = place
+	}
 	known.leaders = leaders
 	e.known.Store(&known)
 }
@@ -155,10 +198,15 @@ func (e *endpoints) find(address string) int {
 	if err != nil {
 		return -1
 	}
-	for place, own := range e.urls {
-		if own.Scheme == u.Scheme && strings.EqualFold(own.Host, u.Host) {
-			return place
-		}
+	return slices.Index(e.hosts, hostOf(u))
+}
+
+// hostOf is what two URLs of one server have in common: "https://N1" and
+// "https://n1:443/" are the same.
+func hostOf(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	return -1
+	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }

@@ -63,34 +63,63 @@ func TestLeadersAreGoneToAmongTheEndpointsAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		e := newEndpoints(servers{}, []string{"http://n1:1/base", "https://n2:2", "http://n3:3"})
-		e.learn("a", "HTTPS://N2:2/")
+		learn := func(namespace, apiURL string) {
+			e.learn([]*flotillav1.NamespaceLeader{{Namespace: namespace, ApiUrl: apiURL}})
+		}
+		learn("a", "HTTPS://N2:2/")
 		require.Equal(t, 1, e.leader("a"))
 		require.Equal(t, 0, e.leader("b"), "each namespace has its own")
 		for _, stranger := range []string{"http://n2:2", "https://n2", "https://n9:2", "::", ""} {
-			e.learn("b", stranger)
+			learn("b", stranger)
 			require.Equal(t, 0, e.leader("b"), stranger)
 		}
-		e.learn("b", "https://n2:2")
-		e.learn("a", "http://n3:3")
+		learn("b", "https://n2:2")
+		learn("a", "http://n3:3")
 		require.Equal(t, []int{2, 1}, []int{e.leader("a"), e.leader("b")})
 
 		// One that fails is left by all, and not gone to again at once.
 		broken := unreachable(errors.New("reset"), true)
 		e.noteFailure(2, broken)
 		require.Equal(t, []int{0, 1}, []int{e.leader("a"), e.leader("b")})
-		e.learn("a", "http://n3:3")
+		learn("a", "http://n3:3")
 		require.Equal(t, 0, e.leader("a"))
 		<-time.After(shunFor)
-		e.learn("a", "http://n3:3")
+		learn("a", "http://n3:3")
 		require.Equal(t, 2, e.leader("a"))
 		e.noteFailure(0, broken)
 		require.Equal(t, []int{2, 1, 1}, []int{e.leader("a"), e.leader("b"), e.leader("c")})
 
 		for i := range 2 * leadersMax {
-			e.learn(strconv.Itoa(i), "http://n3:3")
-			require.LessOrEqual(t, len(e.known.Load().leaders), leadersMax)
+			learn(strconv.Itoa(i), "http://n3:3")
+			require.Len(t, e.known.Load().leaders, min(3+i, leadersMax), "a new one takes the place of one")
 		}
+		many := make([]*flotillav1.NamespaceLeader, 256)
+		for i := range many {
+			many[i] = &flotillav1.NamespaceLeader{Namespace: "n" + strconv.Itoa(i), ApiUrl: "http://n3:3"}
+		}
+		e.learn(many)
+		require.Len(t, e.known.Load().leaders, leadersMax)
+
+		// Who is left goes on being shunned, and nothing is copied for it.
+		e.leave(0)
+		before := e.known.Load()
+		e.leave(0)
+		require.Same(t, before, e.known.Load())
+		learn("x", "http://n1:1")
+		require.Same(t, before, e.known.Load())
 	})
+}
+
+func TestEndpointsAreKnownByTheirAddress(t *testing.T) {
+	t.Parallel()
+	e := newEndpoints(servers{}, []string{"https://n1", "http://n2:80/base", "https://[2001:DB8::1]:443", "http://n4:443"})
+	for told, place := range map[string]int{
+		"https://n1:443": 0, "https://N1/": 0, "http://n1": -1, "https://n1:80": -1,
+		"http://n2": 1, "http://n2:80": 1, "https://n2": -1,
+		"https://[2001:db8::1]": 2, "http://n4:443": 3, "http://n4": -1, "n1:443": -1, "//n1:443": -1,
+	} {
+		require.Equal(t, place, e.find(told), told)
+	}
 }
 
 func TestURLsAreChecked(t *testing.T) {

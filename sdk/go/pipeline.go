@@ -41,7 +41,7 @@ type stream = connect.BidiStreamForClientSimple[flotillav1.PipelineRequest, flot
 type pipeline struct {
 	open func(context.Context) (*stream, error)
 	// learn takes what the server tells of leaders.
-	learn func(namespace, apiURL string)
+	learn func([]*flotillav1.NamespaceLeader)
 
 	mu      sync.Mutex
 	wake    chan struct{} // holds a token while operations wait
@@ -68,7 +68,7 @@ type pending struct {
 	sent      bool
 }
 
-func newPipeline(open func(context.Context) (*stream, error), learn func(namespace, apiURL string)) *pipeline {
+func newPipeline(open func(context.Context) (*stream, error), learn func([]*flotillav1.NamespaceLeader)) *pipeline {
 	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // the stream outlives every call; close ends it
 	p := &pipeline{open: open, learn: learn, wake: make(chan struct{}, 1), flying: make(map[uint64]*pending), stop: stop}
 	p.timers.New = func() any { return time.NewTimer(time.Hour) }
@@ -290,9 +290,7 @@ func (p *pipeline) receive(s *stream) error {
 		if err != nil {
 			return err
 		}
-		for _, leader := range message.GetLeaders() {
-			p.learn(leader.GetNamespace(), leader.GetApiUrl())
-		}
+		p.learn(message.GetLeaders())
 		calls = p.land(calls[:0], message.GetResults())
 		for i, call := range calls {
 			if call != nil {
