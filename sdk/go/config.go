@@ -18,8 +18,8 @@ type Config struct {
 	// URL is the base URL of the API, such as http://127.0.0.1:7700.
 	URL string
 	// URLs are the base URLs of several nodes, any of which serves everything:
-	// the client talks to one and moves on to the next when it stops or cannot
-	// be reached. Calls of KV go to the one that leads the namespace, if these are the
+	// the client talks to one and moves on to the next when it stops, cannot be
+	// reached, or cannot reach the others. Calls of KV go to the one that leads the namespace, if these are the
 	// URLs that the nodes advertise. With URL it is one more.
 	URLs []string
 	// APIKey is the tenant's API key, flk_<id>_<secret>.

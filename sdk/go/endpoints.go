@@ -35,9 +35,12 @@ type endpoints struct {
 	hosts  []string // by place: what find compares
 	// known changes seldom and is read by every call, so it is replaced as a whole.
 	known atomic.Pointer[knownEndpoints]
+	// doubted is, by place, since when no call got through there; nil if one did.
+	doubted []atomic.Pointer[time.Time]
 
-	mu   sync.Mutex  // of those who replace known
-	shun []time.Time // by place: until when it is not gone to as a leader
+	mu        sync.Mutex  // of those who replace known
+	shun      []time.Time // by place: until when it is not gone to as a leader
+	doubtLeft time.Time   // when one was left for a doubt
 }
 
 // knownEndpoints is where requests go.
@@ -47,7 +50,10 @@ type knownEndpoints struct {
 }
 
 func newEndpoints(client connect.HTTPClient, addresses []string) *endpoints {
-	e := &endpoints{client: client, shun: make([]time.Time, len(addresses))}
+	e := &endpoints{
+		client: client, shun: make([]time.Time, len(addresses)),
+		doubted: make([]atomic.Pointer[time.Time], len(addresses)),
+	}
 	for _, address := range addresses {
 		if u, err := url.Parse(address); err == nil { // it was validated
 			e.urls = append(e.urls, u)

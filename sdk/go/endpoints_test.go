@@ -1,6 +1,7 @@
 package flotilla
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -131,4 +132,54 @@ func TestURLsAreChecked(t *testing.T) {
 	client, err := New(Config{URLs: []string{"http://n1:7700", "http://n2:7700"}, APIKey: "k"})
 	require.NoError(t, err)
 	require.NoError(t, client.Close())
+}
+
+// While no endpoint reaches a leader, as in an election, clients do not hop wildly.
+func TestDoubtsAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoints(servers{}, []string{"http://n1", "http://n2", "http://n3"})
+		noLeader := &Error{Reason: flotillav1.Reason_REASON_NOT_LEADER}
+		hops, callers := 0, make([]visitor, 100)
+		for i := range callers {
+			callers[i].all = e
+		}
+		for range 100 {
+			for i := range callers {
+				before := e.present()
+				callers[i].visit(before)
+				callers[i].ended(noLeader)
+				if e.present() != before {
+					hops++
+				}
+			}
+			<-time.After(10 * time.Millisecond)
+		}
+		require.Equal(t, 1, hops, "in a second")
+	})
+}
+
+func TestAnEndpointIsLeftWhereNoCallGetsThrough(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoints(servers{}, []string{"http://n1", "http://n2"})
+		call := func(err error) (present int) {
+			v := visitor{all: e}
+			v.visit(e.present())
+			v.ended(err)
+			return e.present()
+		}
+		timedOut := interrupted(context.DeadlineExceeded, context.DeadlineExceeded, true)
+		require.Zero(t, call(timedOut))
+		<-time.After(doubtedMax - time.Millisecond)
+		require.Zero(t, call(timedOut))
+		require.Zero(t, call(nil))
+		<-time.After(time.Millisecond)
+		require.Zero(t, call(timedOut), "one got through")
+		require.Zero(t, call(interrupted(context.Canceled, context.Canceled, true)))
+		<-time.After(doubtedMax)
+		require.Zero(t, call(&Error{Reason: flotillav1.Reason_REASON_REVISION_MISMATCH}))
+		require.Equal(t, 1, call(timedOut))
+		require.Equal(t, 1, call(timedOut), "the next is judged anew")
+	})
 }

@@ -248,6 +248,11 @@ func certain(op *flotillav1.Operation, err error) error {
 	return err
 }
 
+// mayLag tells whether a server answers an operation that cannot reach the others.
+func mayLag(op *flotillav1.Operation) bool {
+	return op.GetGet().GetSerializable() || op.GetRange().GetSerializable()
+}
+
 // operationOverheadBytes is what an operation costs in a message besides its
 // keys and values.
 const operationOverheadBytes = 64
@@ -259,13 +264,17 @@ const defaultNamespace = "default"
 func (k *KV) do(ctx context.Context, op *flotillav1.Operation, bytes int) (*flotillav1.OperationResult, error) {
 	var result *flotillav1.OperationResult
 	deadline := k.client.deadline(ctx)
+	visitor := visitor{all: k.client.endpoints}
 	err := k.client.retry(ctx, deadline, func(ctx context.Context) (err error) {
 		// An attempt that was given up may still be on its way to the wire, so
 		// each has an envelope of its own.
 		attempt := &flotillav1.Operation{Operation: op.GetOperation()}
 		place := k.client.endpoints.leader(cmp.Or(k.namespace, defaultNamespace))
+		visitor.visit(place)
 		result, err = k.client.pipelines[place].do(ctx, deadline, attempt, bytes+operationOverheadBytes)
-		k.client.endpoints.noteFailure(place, err)
+		if err != nil || !mayLag(op) {
+			visitor.ended(err)
+		}
 		return err
 	})
 	if err != nil {

@@ -77,6 +77,7 @@ type node struct {
 
 	mu      sync.Mutex
 	down    bool
+	cutOff  bool   // from its cluster: no leader is to be had
 	leader  string // told with every answer
 	asked   int    // operations
 	streams int    // opened so far
@@ -116,15 +117,18 @@ func (n *node) Pipeline(_ context.Context, stream *connect.BidiStream[flotillav1
 			return connect.NewError(connect.CodeUnavailable, errors.New("the stream breaks"))
 		}
 		response := &flotillav1.PipelineResponse{}
+		answer := putAnswer(1)
 		n.set(func(n *node) {
 			if n.leader != "" {
 				response.Leaders = []*flotillav1.NamespaceLeader{{Namespace: "default", ApiUrl: n.leader}}
 			}
+			if n.cutOff {
+				answer = refusal(connect.CodeUnavailable, flotillav1.Reason_REASON_NOT_LEADER, nil)
+			}
 			n.asked += len(message.GetOperations())
 		})
 		for _, op := range message.GetOperations() {
-			result := putAnswer(1)
-			result.Id = op.GetId()
+			result := &flotillav1.OperationResult{Id: op.GetId(), Result: answer.GetResult()}
 			response.Results = append(response.Results, result)
 		}
 		if err := stream.Send(response); err != nil {
@@ -215,5 +219,40 @@ func TestOperationsGoToTheLeader(t *testing.T) {
 		_, streams, _ := stranger.counts()
 		require.Zero(t, streams)
 		asked(7, 6)
+	})
+}
+
+// A node that is cut off from the others answers for ever that no leader is to be had.
+func TestANodeThatIsCutOffIsLeft(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n1, n2 := &node{cutOff: true}, &node{}
+		put := putThrough(t, nodes{"n1": n1, "n2": n2}, "http://n1", "http://n2")
+		asked := func(want1, want2 int, why string) {
+			t.Helper()
+			asked1, _, _ := n1.counts()
+			asked2, _, _ := n2.counts()
+			require.Equal(t, [2]int{want1, want2}, [2]int{asked1, asked2}, why)
+		}
+		put()
+		asked(2, 1, "the second answer is enough")
+		put()
+		asked(2, 2, "all calls go elsewhere")
+
+		// The one that leads is cut off, and the others do not know yet.
+		<-time.After(5 * time.Second)
+		n1.set(func(n *node) { n.cutOff, n.leader = true, "" })
+		n2.set(func(n *node) { n.leader = "http://n1" })
+		put()
+		asked(2, 3, "the leader is told")
+		put()
+		asked(4, 4, "it is gone to, and left")
+		put()
+		asked(4, 5, "it is not gone to again at once")
+		<-time.After(5 * time.Second)
+		n1.set(func(n *node) { n.cutOff = false })
+		put()
+		put()
+		asked(5, 6, "it is well")
 	})
 }

@@ -82,12 +82,13 @@ func (c *Client) Usage(ctx context.Context, start, end time.Time) (*flotillav1.G
 func tryAgain[Req, Res any](ctx context.Context, c *Client, req *Req, call func(context.Context, *Req) (*Res, error)) (response *Res, err error) {
 	ctx, cancel := c.withTimeout(ctx)
 	defer cancel()
+	visitor := visitor{all: c.endpoints}
 	err = c.retry(ctx, c.deadline(ctx), func(ctx context.Context) (err error) {
-		place := c.endpoints.present()
+		visitor.visit(c.endpoints.present())
 		if response, err = call(ctx, req); err != nil {
 			err = fromConnect(err)
-			c.endpoints.noteFailure(place, err)
 		}
+		visitor.ended(err)
 		return err
 	})
 	return response, err

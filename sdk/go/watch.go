@@ -96,22 +96,23 @@ func (k *KV) WatchBatches(ctx context.Context, keys KeyRange, opts *WatchOptions
 		ctx, cancel := k.client.untilClosed(ctx)
 		defer cancel(nil)
 		w := watching{kv: k, keys: keys, opts: *opts, next: opts.From}
+		visitor := visitor{all: k.client.endpoints}
 		for failures := 0; ; {
-			place := k.client.endpoints.present()
+			visitor.visit(k.client.endpoints.present())
 			more, err := w.attempt(ctx, yield)
 			if !more {
 				return
 			}
 			if w.progressed {
-				w.progressed, failures = false, 0
+				w.progressed, failures, visitor.doubtful = false, 0, 0
 			}
 			failures++
-			k.client.endpoints.noteFailure(place, err)
 			after, ok := goesOn(err)
 			if over(ctx) {
 				yield(nil, interrupted(context.Cause(ctx), context.Cause(ctx), false))
 				return
 			}
+			visitor.ended(err)
 			if !ok {
 				yield(nil, err)
 				return
