@@ -314,7 +314,7 @@ func TestCheckIssuer(t *testing.T) {
 			i.Rules[0] = rule(flotillav1.Action_ACTION_ADMIN, "sub", "x")
 			i.Rules[0].Permissions[0].Namespace = "default"
 		},
-		"no such action":          func(i *flotillav1.Issuer) { i.Rules[0].Permissions[0].Actions[0] = 99 },
+		"no such action": func(i *flotillav1.Issuer) { i.Rules[0].Permissions[0].Actions[0] = 99 },
 	} {
 		require.Error(t, check(change), name)
 	}
