@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -85,14 +87,31 @@ type adminHandler struct {
 // actorBytesMax is longer than any actor's name.
 const actorBytesMax = 256
 
+// checkActor checks whose acts are asked for; "" is everybody's. A name that nobody can
+// have would only look as if nothing had been done.
+func checkActor(actor string) error {
+	if len(actor) > actorBytesMax {
+		return &mvcc.InvalidError{Field: "actor", Message: fmt.Sprintf("takes up to %d bytes", actorBytesMax)}
+	}
+	if actor == "" || actor == catalog.ActorPlatform {
+		return nil
+	}
+	kinds := []string{"operator:", "key:", "issuer:", "node:"}
+	if !slices.ContainsFunc(kinds, func(kind string) bool { return strings.HasPrefix(actor, kind) }) {
+		return &mvcc.InvalidError{Field: "actor", Message: fmt.Sprintf(
+			"takes a name as the list has it: it begins with %s, or is %s", strings.Join(kinds, ", "), catalog.ActorPlatform)}
+	}
+	return nil
+}
+
 // ListAudit implements AdminService.
 func (h *adminHandler) ListAudit(ctx context.Context, req *adminv1.ListAuditRequest) (*adminv1.ListAuditResponse, error) {
 	filter := catalog.AuditFilter{Actor: req.GetActor(), Before: req.GetPageToken(), Limit: int(min(req.GetPageSize(), pageSizeMax))}
 	if filter.Before != "" && !catalog.ValidAuditID(filter.Before) {
 		return nil, &mvcc.InvalidError{Field: "page_token", Message: "must be from the answer before"}
 	}
-	if len(filter.Actor) > actorBytesMax {
-		return nil, &mvcc.InvalidError{Field: "actor", Message: fmt.Sprintf("takes up to %d bytes", actorBytesMax)}
+	if err := checkActor(filter.Actor); err != nil {
+		return nil, err
 	}
 	if filter.Limit == 0 {
 		filter.Limit = 100

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,4 +24,18 @@ func TestLimitsThatWouldNotHold(t *testing.T) {
 	} {
 		require.EqualError(t, checkLimits(own), want)
 	}
+}
+
+// TestActorsOfTheAuditLog: a name that no entry can have is refused, and what there is
+// named.
+func TestActorsOfTheAuditLog(t *testing.T) {
+	t.Parallel()
+	for _, actor := range []string{"", "operator:eve", "key:acme/kvu2hbl4ykk5xtsq", "issuer:acme/ci", "node:n1", "flotilla"} {
+		require.NoError(t, checkActor(actor), actor)
+	}
+	for _, actor := range []string{"foo", "eve", "operator", "Operator:eve", "flotilla:n1"} {
+		require.EqualError(t, checkActor(actor),
+			"actor: takes a name as the list has it: it begins with operator:, key:, issuer:, node:, or is flotilla", actor)
+	}
+	require.ErrorContains(t, checkActor("operator:"+strings.Repeat("x", 256)), "up to 256 bytes")
 }

@@ -227,7 +227,7 @@ func (a *administration) revokeAPIKey(ctx context.Context, tenant tenancy.Tenant
 
 func checkKeyID(id string) error {
 	if !auth.ValidID(id) {
-		return &mvcc.InvalidError{Field: "id", Message: "is not the id of an API key: take it from ListAPIKeys"}
+		return &mvcc.InvalidError{Field: "id", Message: "is not the id of an API key: list the keys of the tenant (ListAPIKeys, `flotilla key list`)"}
 	}
 	return nil
 }

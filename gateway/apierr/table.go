@@ -317,7 +317,7 @@ var table = []row{
 		match: matchIs(catalog.ErrOperatorNotFound),
 		code:  connect.CodeNotFound, status: http.StatusNotFound,
 		reason: flotillav1.Reason_REASON_OPERATOR_NOT_FOUND,
-		advice: "AdminService.ListOperators tells the names",
+		advice: "list the operators (AdminService.ListOperators, `flotilla operator list`)",
 	},
 	{
 		match: matchIs(catalog.ErrLastOwner),
@@ -329,7 +329,7 @@ var table = []row{
 		match: matchIs(catalog.ErrNodeNotFound),
 		code:  connect.CodeNotFound, status: http.StatusNotFound,
 		reason: flotillav1.Reason_REASON_NODE_NOT_FOUND,
-		advice: "`flotilla node list` tells the nodes",
+		advice: "list the nodes (`flotilla node list`)",
 	},
 	{
 		match: matchIs(catalog.ErrNodeRemoved),
@@ -340,7 +340,7 @@ var table = []row{
 		match: matchIs(catalog.ErrIssuerNotFound),
 		code:  connect.CodeNotFound, status: http.StatusNotFound,
 		reason: flotillav1.Reason_REASON_ISSUER_NOT_FOUND,
-		advice: "TenantService.ListIssuers tells the names",
+		advice: "list the issuers (TenantService.ListIssuers)",
 	},
 	{
 		match: matchIs(tenancy.ErrTenantNotFound),
@@ -352,7 +352,7 @@ var table = []row{
 		match: matchIs(tenancy.ErrNamespaceNotFound),
 		code:  connect.CodeNotFound, status: http.StatusNotFound,
 		reason: flotillav1.Reason_REASON_NAMESPACE_NOT_FOUND,
-		advice: "check its name, or create it with TenantService.CreateNamespaces",
+		advice: "check its name, or create it (TenantService.CreateNamespaces, `flotilla namespace create`)",
 	},
 	{
 		match: matchAs(func(e *tenancy.AlreadyExistsError) facts {
@@ -385,7 +385,7 @@ var table = []row{
 		match: matchIs(catalog.ErrAPIKeyNotFound),
 		code:  connect.CodeNotFound, status: http.StatusNotFound,
 		reason: flotillav1.Reason_REASON_API_KEY_NOT_FOUND,
-		advice: "TenantService.ListAPIKeys tells the ids",
+		advice: "list the keys of the tenant (TenantService.ListAPIKeys, `flotilla key list`)",
 	},
 	{
 		match: matchIs(catalog.ErrLastAPIKey),

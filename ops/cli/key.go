@@ -21,6 +21,17 @@ func newKeyCommand(env *Env) *cobra.Command {
 		newKeyCreateCommand(env), newKeyListCommand(env), newKeyRotateCommand(env), newKeyRevokeCommand(env))
 }
 
+// expiry is the time that --expires, a time from now on, says; absent if it is 0.
+func expiry(after time.Duration) (*timestamppb.Timestamp, error) {
+	switch {
+	case after < 0:
+		return nil, usageError{fmt.Errorf("--expires is %s, and takes a time from now on, such as 720h", after)}
+	case after == 0:
+		return nil, nil //nolint:nilnil // none
+	}
+	return timestamppb.New(time.Now().Add(after)), nil
+}
+
 // keySpecFlags say what a key shall be.
 type keySpecFlags struct {
 	description string
@@ -35,10 +46,11 @@ func (k *keySpecFlags) bind(f *pflag.FlagSet) {
 }
 
 func (k *keySpecFlags) request() (*flotillav1.CreateAPIKeyRequest, error) {
-	req := &flotillav1.CreateAPIKeyRequest{Description: k.description}
-	if k.expires != 0 {
-		req.ExpireTime = timestamppb.New(time.Now().Add(k.expires))
+	expire, err := expiry(k.expires)
+	if err != nil {
+		return nil, err
 	}
+	req := &flotillav1.CreateAPIKeyRequest{Description: k.description, ExpireTime: expire}
 	var permissions tenancy.Permissions
 	for _, text := range k.allow {
 		actions, rest, _ := strings.Cut(text, ":")
@@ -176,12 +188,13 @@ ends in the place of one that does, create a key.`,
 		Example: "  $ flotilla key rotate kvu2hbl4ykk5xtsq --overlap 48h",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			req := &flotillav1.RotateAPIKeyRequest{Id: args[0], Overlap: durationpb.New(overlap)}
-			if expires != 0 {
-				req.ExpireTime = timestamppb.New(time.Now().Add(expires))
+			expire, err := expiry(expires)
+			if err != nil {
+				return err
 			}
+			req := &flotillav1.RotateAPIKeyRequest{Id: args[0], Overlap: durationpb.New(overlap), ExpireTime: expire}
 			var made *flotillav1.RotateAPIKeyResponse
-			err := opts.run(cmd, env, func(ctx context.Context, as asTenant) (err error) {
+			err = opts.run(cmd, env, func(ctx context.Context, as asTenant) (err error) {
 				made, err = as.tenant.RotateAPIKey(ctx, req)
 				return err
 			}, func(ctx context.Context, as asOperator) error {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	adminv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/admin/v1"
 	"github.com/flotillakv/flotilla/proto/gen/flotilla/admin/v1/adminv1connect"
@@ -41,10 +40,11 @@ operators.`,
 		if !ok || number == 0 {
 			return usageError{fmt.Errorf("--role is %q, and takes viewer, operator or owner", role)}
 		}
-		operator := &adminv1.Operator{Name: args[0], Role: adminv1.OperatorRole(number), Description: description}
-		if expires != 0 {
-			operator.ExpireTime = timestamppb.New(time.Now().Add(expires))
+		expire, err := expiry(expires)
+		if err != nil {
+			return err
 		}
+		operator := &adminv1.Operator{Name: args[0], Role: adminv1.OperatorRole(number), Description: description, ExpireTime: expire}
 		made, err := client.CreateOperator(ctx, &adminv1.CreateOperatorRequest{Operator: operator})
 		if err != nil {
 			return err

@@ -53,6 +53,8 @@ func TestWrongUsageIsToldApart(t *testing.T) {
 		"too many shards":    {[]string{"dev", "--data-dir", t.TempDir(), "--data-shards", "1000"}, "1 to 64"},
 		"a setting unknown":  {[]string{"dev", "--config", "no/such.yaml"}, "no such file"},
 		"a node but no key":  {[]string{"kv", "get", "a", "--api-url", "http://127.0.0.1:1"}, "no"},
+		"a key that ended":   {[]string{"key", "create", "--expires", "-3h"}, "--expires is -3h0m0s, and takes"},
+		"a rotated one":      {[]string{"key", "rotate", "kvu2hbl4ykk5xtsq", "--expires", "-1s"}, "--expires is -1s"},
 		"a URL of no scheme": {[]string{"kv", "get", "a", "--api-url", "127.0.0.1:1", "--api-key", "k"}, "http://"},
 	} {
 		code, _, stderr := run(t, c.line...)

@@ -233,7 +233,10 @@ func tenantAct(env *Env, use, short, done string, do func(context.Context, admin
 		if opts.output.json() {
 			return printProto(env.Out, tenant)
 		}
-		_, err = fmt.Fprintf(env.Out, "%s %s: %s\n", tenant.GetName(), done, tenantState(tenant))
+		if tenant.GetPurgeTime() != nil { // until when it can be resumed, which only the state tells
+			done += ": " + tenantState(tenant)
+		}
+		_, err = fmt.Fprintf(env.Out, "%s %s\n", tenant.GetName(), done)
 		return err
 	})
 }

@@ -60,7 +60,7 @@ func printUsage(env *Env, usage *flotillav1.GetUsageResponse) error {
 			bar(requestUnits(hour.GetUsage()), most)))
 	}
 	rows = append(rows, append(usageCells("total", usage.GetTotal()), ""))
-	return printTable(env.Out, []string{"HOUR", "REQUESTS", "READ UNITS", "WRITE UNITS", "IN", "OUT", "WATCH HOURS", "STORED", ""}, rows)
+	return printTable(env.Out, []string{"HOUR", "REQUESTS", "READ UNITS", "WRITE UNITS", "IN", "OUT", "WATCH HOURS", "STORED", "UNITS"}, rows)
 }
 
 func requestUnits(u *flotillav1.Usage) uint64 { return u.GetReadUnits() + u.GetWriteUnits() }
@@ -69,8 +69,17 @@ func usageCells(what string, u *flotillav1.Usage) []string {
 	return []string{
 		what, strconv.FormatUint(u.GetRequests(), 10), strconv.FormatUint(u.GetReadUnits(), 10), strconv.FormatUint(u.GetWriteUnits(), 10),
 		bytesText(float64(u.GetBytesIn())), bytesText(float64(u.GetBytesOut())),
-		fmt.Sprintf("%.2f", float64(u.GetWatchSeconds())/3600), bytesText(float64(u.GetStoredByteSeconds())/3600) + "h",
+		fmt.Sprintf("%.2f", float64(u.GetWatchSeconds())/3600), byteHoursText(u.GetStoredByteSeconds()),
 	}
+}
+
+// byteHoursText is how much was stored for how long; what is not 0 does not read as 0.
+func byteHoursText(byteSeconds uint64) string {
+	const hour = 3600
+	if byteSeconds > 0 && byteSeconds < hour {
+		return "<1 Bh"
+	}
+	return bytesText(float64(byteSeconds)/hour) + "h"
 }
 
 // bar is as long as a value is of the greatest one, in eighths of a cell; one that is

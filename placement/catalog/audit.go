@@ -29,6 +29,10 @@ type Act struct {
 	RequestID string
 }
 
+// ActorPlatform is the actor of what the platform does by itself, such as removing a
+// tenant's data when its grace period is over.
+const ActorPlatform = "flotilla"
+
 type actKey struct{}
 
 // WithAct returns a context whose changes of the catalog are noted in the audit log
@@ -46,7 +50,7 @@ const auditDetailBytesMax = 1 << 10
 func (c *Catalog) audit(ctx context.Context, t *change, tenant tenancy.TenantID, subject, detail string) {
 	act, _ := ctx.Value(actKey{}).(Act)
 	t.put(auditKey(c.now(), rand.Text()), &internalv1.AuditRecord{Entry: &adminv1.AuditEntry{
-		Actor: cmp.Or(act.Actor, "flotilla"), Address: act.Address, Act: act.Procedure, RequestId: act.RequestID,
+		Actor: cmp.Or(act.Actor, ActorPlatform), Address: act.Address, Act: act.Procedure, RequestId: act.RequestID,
 		Tenant: string(tenant), Subject: subject, Detail: shortened(detail, auditDetailBytesMax),
 	}})
 }
