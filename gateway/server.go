@@ -100,6 +100,7 @@ func New(
 	mux.Handle(jwksPath, newJWKS(cat, time.Now, log))
 	mux.Handle(flotillav1connect.NewTenantServiceHandler(&tenantHandler{auth: authenticator, administration: administration{catalog: cat, kv: kv, now: time.Now}},
 		options, connect.WithInterceptors(newActs(time.Now))))
+	mux.HandleFunc("/", rest.NotFound)
 	procedures := limitBodyTime(intercept.KeepResponse(intercept.KeepCertificate(mux)), intercept.TimeoutMax, log)
 	plain := rest.New(kv, authenticator, metrics, log, &s.watches, cfg.StallMax)
 

@@ -1,6 +1,7 @@
 package apierr
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -12,6 +13,17 @@ import (
 
 // retryAfterHeader tells when to try again, in whole seconds.
 const retryAfterHeader = "Retry-After"
+
+// ErrNoSuchPath says that there is nothing at the path of a request.
+var ErrNoSuchPath = errors.New("there is nothing at this path")
+
+// MethodError says that the method of a request is not one of its path.
+type MethodError struct {
+	// Allow are the methods that are, as the header of this name lists them.
+	Allow string
+}
+
+func (e *MethodError) Error() string { return "the method is not allowed here: use one of " + e.Allow }
 
 // WriteHTTP answers a request of the plain HTTP surface with err: the message
 // flotilla.v1.Error as JSON, and the headers that HTTP has for it.

@@ -2,9 +2,7 @@ package apierr
 
 import (
 	"context"
-	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"connectrpc.com/connect"
@@ -405,6 +403,19 @@ var table = []row{
 		reason: flotillav1.Reason_REASON_CANCELED,
 		advice: "nothing was applied",
 	},
+	// What plain HTTP knows, and RPCs do not.
+	{
+		match: matchIs(ErrNoSuchPath),
+		code:  connect.CodeUnimplemented, status: http.StatusNotFound,
+		reason: flotillav1.Reason_REASON_UNIMPLEMENTED,
+		advice: "keys are at /v1/kv/{key} and /v1/ns/{namespace}/kv/{key}, lists at /v1/kv and /v1/ns/{namespace}/kv, " +
+			"and RPCs at /flotilla.v1.{Service}/{Method}",
+	},
+	{
+		match: matchAs(func(*MethodError) facts { return facts{} }),
+		code:  connect.CodeUnimplemented, status: http.StatusMethodNotAllowed,
+		reason: flotillav1.Reason_REASON_UNIMPLEMENTED,
+	},
 	// What the RPC library refuses by itself.
 	{
 		match: matchCode(connect.CodeInvalidArgument),
@@ -439,51 +450,3 @@ var table = []row{
 }
 
 const adviceUnknown = "it may or may not have been applied; try again only with the same request id, or read what is there"
-
-// matchIs matches errors that are all of the given ones; the first is told.
-func matchIs(told error, others ...error) func(error) (facts, bool) {
-	return func(err error) (facts, bool) {
-		if !errors.Is(err, told) {
-			return facts{}, false
-		}
-		for _, other := range others {
-			if !errors.Is(err, other) {
-				return facts{}, false
-			}
-		}
-		return facts{what: told.Error()}, true
-	}
-}
-
-// matchAs matches errors of a type. The facts say what the error itself says
-// unless they say something else.
-func matchAs[E error](of func(E) facts) func(error) (facts, bool) {
-	return func(err error) (facts, bool) {
-		found, ok := errors.AsType[E](err)
-		if !ok {
-			return facts{}, false
-		}
-		f := of(found)
-		if f.what == "" {
-			f.what = found.Error()
-		}
-		return f, true
-	}
-}
-
-// matchCode matches errors that the RPC library made with a code.
-func matchCode(code connect.Code) func(error) (facts, bool) {
-	return func(err error) (facts, bool) {
-		found, ok := errors.AsType[*connect.Error](err)
-		if !ok || found.Code() != code {
-			return facts{}, false
-		}
-		return facts{what: found.Message()}, true
-	}
-}
-
-func sizeMetadata(limit string, value, most uint64) map[string]string {
-	return map[string]string{"limit": limit, "value": formatUint(value), "max": formatUint(most)}
-}
-
-func formatUint[N ~uint64](n N) string { return strconv.FormatUint(uint64(n), 10) }

@@ -234,6 +234,16 @@ func samples() []sample {
 			message: "no API key of this id",
 		},
 		{
+			name: "no such path", err: ErrNoSuchPath,
+			code: connect.CodeUnimplemented, status: 404, reason: flotillav1.Reason_REASON_UNIMPLEMENTED,
+			message: "there is nothing at this path: keys are at /v1/kv/{key}",
+		},
+		{
+			name: "wrong method", err: &MethodError{Allow: "GET, PUT"},
+			code: connect.CodeUnimplemented, status: 405, reason: flotillav1.Reason_REASON_UNIMPLEMENTED,
+			message: "use one of GET, PUT",
+		},
+		{
 			name: "issuer that does not answer", err: fmt.Errorf("%w: %w: refused", auth.ErrBadToken, tenancy.ErrIssuerUnreachable),
 			code: connect.CodeUnauthenticated, status: 401, reason: flotillav1.Reason_REASON_UNAUTHENTICATED,
 			message: "the credential is missing or not valid: send",

@@ -74,7 +74,7 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, t target) error {
 	for i, kv := range response.GetKvs() {
 		list.Keys[i] = listKeyOf(kv)
 	}
-	return writeJSON(w, http.StatusOK, list)
+	return writeJSON(w, list)
 }
 
 func listKeyOf(kv *flotillav1.KeyValue) listKey {

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/flotillakv/flotilla/gateway/apierr"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 )
 
@@ -31,7 +32,7 @@ func TestTargetOf(t *testing.T) {
 	}
 	for _, path := range []string{"/v1/kvs", "/v1/ns/", "/v1/ns/prod", "/v1/ns//kv/a", "/v1/ns/prod/keys"} {
 		_, err := targetOf(httptest.NewRequest(http.MethodGet, path, nil))
-		require.ErrorIs(t, err, errNoSuchPath, path)
+		require.ErrorIs(t, err, apierr.ErrNoSuchPath, path)
 	}
 }
 

@@ -66,6 +66,13 @@ func Serves(path string) bool {
 	return strings.HasPrefix(path, "/v1/kv") || strings.HasPrefix(path, "/v1/ns/")
 }
 
+// NotFound answers a request of a path at which there is nothing, whoever sends it.
+func NotFound(w http.ResponseWriter, r *http.Request) {
+	_, id := intercept.WithRequestID(r.Context())
+	w.Header().Set(intercept.RequestIDHeader, id)
+	apierr.WriteHTTP(w, apierr.ErrNoSuchPath, id)
+}
+
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, id := intercept.WithRequestID(r.Context())
@@ -113,10 +120,6 @@ func codeOf(err error) string {
 		return "ok"
 	case isEnded(err):
 		return connect.CodeCanceled.String()
-	case errors.Is(err, errNoSuchPath):
-		return connect.CodeNotFound.String()
-	case errors.As(err, new(methodError)):
-		return connect.CodeUnimplemented.String()
 	default:
 		return apierr.ToConnect(err, "").Code().String()
 	}
@@ -152,7 +155,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	case t.key == nil && r.Method == http.MethodGet:
 		return h.list(w, r, t)
 	case t.key == nil:
-		return methodError{allow: "GET"}
+		return &apierr.MethodError{Allow: "GET"}
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
 		return h.get(w, r, t)
 	case r.Method == http.MethodPut:
@@ -160,7 +163,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	case r.Method == http.MethodDelete:
 		return h.delete(w, r, t)
 	default:
-		return methodError{allow: "GET, HEAD, PUT, DELETE"}
+		return &apierr.MethodError{Allow: "GET, HEAD, PUT, DELETE"}
 	}
 }
 
@@ -176,7 +179,7 @@ func targetOf(r *http.Request) (target, error) {
 	if after, ok := strings.CutPrefix(rest, "ns/"); ok {
 		t.namespace, rest, _ = strings.Cut(after, "/")
 		if t.namespace == "" {
-			return target{}, errNoSuchPath
+			return target{}, apierr.ErrNoSuchPath
 		}
 	}
 	if rest == "kv" || rest == "kv/" {
@@ -184,7 +187,7 @@ func targetOf(r *http.Request) (target, error) {
 	}
 	escaped, ok := strings.CutPrefix(rest, "kv/")
 	if !ok {
-		return target{}, errNoSuchPath
+		return target{}, apierr.ErrNoSuchPath
 	}
 	key, err := url.PathUnescape(escaped)
 	if err != nil {
@@ -193,13 +196,6 @@ func targetOf(r *http.Request) (target, error) {
 	t.key = []byte(key)
 	return t, nil
 }
-
-// errNoSuchPath and methodError are what HTTP knows and the API does not.
-var errNoSuchPath = errors.New("there is nothing at this path: keys are under /v1/kv/{key} and /v1/ns/{namespace}/kv/{key}")
-
-type methodError struct{ allow string }
-
-func (e methodError) Error() string { return "the method is not allowed here: use one of " + e.allow }
 
 func (h *Handler) get(w http.ResponseWriter, r *http.Request, t target) error {
 	if err := onlyParams(r, "revision", "serializable", "watch"); err != nil {
@@ -263,7 +259,7 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request, t target, limits t
 	}
 	setRevision(w, response.GetRevision())
 	w.Header().Set("ETag", etag(response.GetRevision()))
-	return writeJSON(w, http.StatusOK, map[string]string{"revision": strconv.FormatUint(response.GetRevision(), 10)})
+	return writeJSON(w, map[string]string{"revision": strconv.FormatUint(response.GetRevision(), 10)})
 }
 
 // readBody reads a value, at most one byte more than may be stored.
@@ -296,7 +292,7 @@ func (h *Handler) delete(w http.ResponseWriter, r *http.Request, t target) error
 		return conditional(err, precondition)
 	}
 	setRevision(w, response.GetRevision())
-	return writeJSON(w, http.StatusOK, map[string]string{
+	return writeJSON(w, map[string]string{
 		"revision": strconv.FormatUint(response.GetRevision(), 10),
 		"deleted":  strconv.FormatUint(response.GetDeleted(), 10),
 	})
@@ -320,31 +316,24 @@ func setRevision(w http.ResponseWriter, revision uint64) {
 	w.Header().Set("Flotilla-Revision", strconv.FormatUint(revision, 10))
 }
 
-func writeJSON(w http.ResponseWriter, status int, body any) error {
+func writeJSON(w http.ResponseWriter, body any) error {
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
 	_, _ = w.Write(append(encoded, '\n')) // a caller that went away is not our error
 	return nil
 }
 
 // fail answers with an error: the same as the API's, as JSON.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, id string, err error) {
-	var method methodError
-	switch {
-	case errors.As(err, &method):
-		w.Header().Set("Allow", method.allow)
-		_ = writeJSON(w, http.StatusMethodNotAllowed, map[string]string{"message": err.Error()})
-		return
-	case errors.Is(err, errNoSuchPath):
-		_ = writeJSON(w, http.StatusNotFound, map[string]string{"message": err.Error()})
-		return
-	case errors.As(err, new(conditionError)):
+	if errors.As(err, new(conditionError)) {
 		apierr.WriteHTTPStatus(w, err, id, http.StatusPreconditionFailed)
 		return
+	}
+	if method, ok := errors.AsType[*apierr.MethodError](err); ok {
+		w.Header().Set("Allow", method.Allow)
 	}
 	if apierr.IsInternal(err) {
 		h.log.Error("request failed", "procedure", r.Method+" /v1/kv", "request_id", id, "err", err)

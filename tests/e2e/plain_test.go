@@ -130,6 +130,7 @@ func plainConditions(t *testing.T, c curl) {
 func plainBadRequests(t *testing.T, c curl) {
 	t.Helper()
 	invalid, tooLarge := flotillav1.Reason_REASON_INVALID_FIELD, flotillav1.Reason_REASON_TOO_LARGE
+	unknown := flotillav1.Reason_REASON_UNIMPLEMENTED
 	c.put(t, "/v1/kv/kept", "kept").ok(t)
 
 	c.put(t, "/v1/kv/"+strings.Repeat("k", 4<<10), "longest").ok(t)
@@ -147,11 +148,13 @@ func plainBadRequests(t *testing.T, c curl) {
 	c.put(t, "/v1/kv/kept", "v", "If-None-Match", "*", "If-Match", "*").refused(t, http.StatusBadRequest, invalid)
 
 	wrong := c.do(t, http.MethodPatch, "/v1/kv/kept", "v")
-	require.Equal(t, http.StatusMethodNotAllowed, wrong.status)
+	wrong.refused(t, http.StatusMethodNotAllowed, unknown)
 	require.Equal(t, "GET, HEAD, PUT, DELETE", wrong.header.Get("Allow"))
-	require.Equal(t, http.StatusMethodNotAllowed, c.do(t, http.MethodPost, "/v1/kv", "v").status)
-	require.Equal(t, http.StatusNotFound, c.get(t, "/v1/ns/default/what").status)
-	require.Equal(t, http.StatusNotFound, c.get(t, "/v1/kvs").status)
+	c.do(t, http.MethodPost, "/v1/kv", "v").refused(t, http.StatusMethodNotAllowed, unknown)
+	for _, path := range []string{"/v1/ns/default/what", "/v1/kvs", "/v1", "/v2/kv/a", "/kv/a", "/"} {
+		c.get(t, path).refused(t, http.StatusNotFound, unknown)
+		require.Contains(t, c.get(t, path).body, "/v1/ns/{namespace}/kv/{key}", path)
+	}
 
 	require.Equal(t, "kept", c.get(t, "/v1/kv/kept").ok(t).body, "nothing was lost")
 }
