@@ -51,7 +51,7 @@ type Limits struct {
 	KeysMax int
 	// ConnectionsMax is the connections to one node. Default 10,000.
 	ConnectionsMax int
-	// MessagesMax is the messages that wait in one queue.
+	// MessagesMax is the messages that wait in one queue. It is not used yet.
 	MessagesMax int
 }
 

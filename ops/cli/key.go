@@ -42,8 +42,11 @@ type keySpecFlags struct {
 func (k *keySpecFlags) bind(f *pflag.FlagSet) {
 	f.StringVar(&k.description, "description", "", "what the key is for")
 	f.DurationVar(&k.expires, "expires", 0, "after how long it ends; 0 is never")
-	f.StringArrayVar(&k.allow, "allow", nil, "what it allows, as `ACTIONS[:NAMESPACE[:PREFIX]]`, such as read,watch:default:config/; can be given more often (default: everything)")
+	f.StringArrayVar(&k.allow, "allow", nil, "what it allows, as `ACTIONS[:NAMESPACE[:PREFIX]]`, such as read,watch:default:config/; can be given more often (default: everything). Actions are "+actionNames()+"; lock, queue-send and queue-receive are not used yet")
 }
+
+// actionNames are the actions that --allow takes.
+func actionNames() string { return strings.ReplaceAll(tenancy.AllActions.String(), "|", ", ") }
 
 func (k *keySpecFlags) request() (*flotillav1.CreateAPIKeyRequest, error) {
 	expire, err := expiry(k.expires)
@@ -59,7 +62,7 @@ func (k *keySpecFlags) request() (*flotillav1.CreateAPIKeyRequest, error) {
 		for name := range strings.SplitSeq(actions, ",") {
 			action, ok := tenancy.ParseAction(name)
 			if !ok {
-				return nil, usageError{fmt.Errorf("--allow: there is no action %q: it takes %s", name, strings.ReplaceAll(tenancy.AllActions.String(), "|", ", "))}
+				return nil, usageError{fmt.Errorf("--allow: there is no action %q: it takes %s", name, actionNames())}
 			}
 			permission.Actions |= action
 		}

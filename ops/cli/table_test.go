@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	adminv1 "github.com/flotillakv/flotilla/proto/gen/flotilla/admin/v1"
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 )
 
@@ -46,4 +47,17 @@ func TestByteHours(t *testing.T) {
 	} {
 		require.Equal(t, want, byteHoursText(byteSeconds))
 	}
+}
+
+// TestTenantTable has every limit but that of queues, which do not exist yet; JSON has
+// all.
+func TestTenantTable(t *testing.T) {
+	t.Parallel()
+	tenant := &adminv1.Tenant{Name: "acme", Limits: &flotillav1.Limits{KeysMax: 7, MessagesMax: 9}, OwnLimits: &flotillav1.Limits{KeysMax: 7}}
+	var table, all bytes.Buffer
+	require.NoError(t, printTenant(&Env{Out: &table}, &adminOptions{operatorOptions: operatorOptions{output: "table"}}, tenant))
+	require.Contains(t, table.String(), "keys_max              7 *\n")
+	require.NotContains(t, table.String(), "messages_max")
+	require.NoError(t, printTenant(&Env{Out: &all}, &adminOptions{operatorOptions: operatorOptions{output: "json"}}, tenant))
+	require.Contains(t, all.String(), `"messages_max":"9"`)
 }

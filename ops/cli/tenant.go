@@ -133,6 +133,9 @@ func printTenant(env *Env, opts *adminOptions, t *adminv1.Tenant) error {
 	limits, own := t.GetLimits().ProtoReflect(), t.GetOwnLimits().ProtoReflect()
 	for i := range limits.Descriptor().Fields().Len() {
 		field := limits.Descriptor().Fields().Get(i)
+		if field.Name() == "messages_max" {
+			continue // of queues, which do not exist yet
+		}
 		value := "no limit"
 		if limit := limits.Get(field).Uint(); limit != 0 {
 			value = strconv.FormatUint(limit, 10)

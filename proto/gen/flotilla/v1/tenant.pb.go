@@ -37,11 +37,11 @@ const (
 	Action_ACTION_WATCH Action = 3
 	// Grant, renew and revoke leases; needs every key of the namespace.
 	Action_ACTION_LEASE Action = 4
-	// Take and give back locks and leaderships, by name.
+	// Take and give back locks and leaderships, by name. Not used yet.
 	Action_ACTION_LOCK Action = 5
-	// Send to queues, by name.
+	// Send to queues, by name. Not used yet.
 	Action_ACTION_QUEUE_SEND Action = 6
-	// Receive from queues, by name.
+	// Receive from queues, by name. Not used yet.
 	Action_ACTION_QUEUE_RECEIVE Action = 7
 	// Administrate the tenant: namespaces, credentials, usage; needs all namespaces.
 	Action_ACTION_ADMIN Action = 8
@@ -207,7 +207,7 @@ type Limits struct {
 	KeysMax uint64 `protobuf:"varint,16,opt,name=keys_max,json=keysMax,proto3" json:"keys_max,omitempty"`
 	// Connections of the tenant to one node.
 	ConnectionsMax uint64 `protobuf:"varint,17,opt,name=connections_max,json=connectionsMax,proto3" json:"connections_max,omitempty"`
-	// Messages that wait in one queue.
+	// Messages that wait in one queue. Not used yet.
 	MessagesMax   uint64 `protobuf:"varint,18,opt,name=messages_max,json=messagesMax,proto3" json:"messages_max,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
