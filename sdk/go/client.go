@@ -57,7 +57,7 @@ func New(cfg Config) (*Client, error) {
 		kv := flotillav1connect.NewKVServiceClient(endpoint{all, place}, base, options...)
 		c.pipelines = append(c.pipelines, newPipeline(kv.Pipeline, all.learn))
 	}
-	c.keeper = newKeeper(func(ctx context.Context) (renewalStream, error) { return c.leases.KeepAliveStream(ctx) })
+	c.keeper = newKeeper(c.openRenewals)
 	return c, nil
 }
 

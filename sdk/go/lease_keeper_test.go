@@ -30,6 +30,7 @@ type leaseServer struct {
 	hanging  bool             // answers nothing
 	streams  int
 	messages int
+	judged   error // how the last round ended, as its endpoint was told
 }
 
 func newLeaseServer(t *testing.T, ttl time.Duration) *leaseServer {
@@ -81,6 +82,8 @@ type leaseStream struct {
 	ctx      context.Context //nolint:containedctx // it is the stream's
 	requests chan *flotillav1.KeepAliveRequest
 }
+
+func (st *leaseStream) ended(err error) { st.server.set(func() { st.server.judged = err }) }
 
 func (st *leaseStream) Send(request *flotillav1.KeepAliveStreamRequest) error {
 	if st.ctx.Err() != nil {
@@ -219,6 +222,32 @@ func TestLeaseIsLostWhenItsTTLHasPassed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A client that does nothing but hold leases leaves an endpoint that does not renew them.
+func TestTheEndpointOfRenewalsIsJudged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newLeaseServer(t, time.Minute)
+		held := s.hold("a", 1)
+		judged := func() (failed *Error) {
+			pass(30 * time.Second)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			errors.As(s.judged, &failed)
+			return failed
+		}
+		require.Nil(t, judged())
+		s.set(func() { s.failing["a"] = refusal(flotillav1.Reason_REASON_NOT_LEADER) })
+		require.Equal(t, flotillav1.Reason_REASON_NOT_LEADER, judged().Reason)
+		s.set(func() { delete(s.failing, "a") })
+		require.Nil(t, judged())
+		s.set(func() { s.hanging = true })
+		require.Equal(t, connect.CodeDeadlineExceeded, judged().Code)
+		s.set(func() { s.hanging = false })
+		require.Nil(t, judged())
+		require.False(t, isLost(held))
+	})
 }
 
 func TestRefusedNamespaceDoesNotHarmTheOthers(t *testing.T) {

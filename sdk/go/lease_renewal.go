@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"connectrpc.com/connect"
+
 	flotillav1 "github.com/flotillakv/flotilla/proto/gen/flotilla/v1"
 )
 
@@ -17,6 +19,25 @@ type renewalStream interface {
 	Receive() (*flotillav1.KeepAliveStreamResponse, error)
 	CloseRequest() error
 	CloseResponse() error
+	// ended tells the stream's endpoint how a round ended.
+	ended(err error)
+}
+
+// placedStream is a stream to an endpoint.
+type placedStream struct {
+	*connect.BidiStreamForClientSimple[flotillav1.KeepAliveStreamRequest, flotillav1.KeepAliveStreamResponse]
+	visitor visitor
+}
+
+func (s *placedStream) ended(err error) { s.visitor.ended(err) }
+
+// openRenewals opens a stream to the present endpoint.
+func (c *Client) openRenewals(ctx context.Context) (renewalStream, error) {
+	s := &placedStream{visitor: visitor{all: c.endpoints}}
+	s.visitor.visit(c.endpoints.present())
+	var err error
+	s.BidiStreamForClientSimple, err = c.leases.KeepAliveStream(ctx)
+	return s, err
 }
 
 const (
@@ -79,10 +100,18 @@ func (r *renewer) round(ctx context.Context, leases []*Lease) []renewal {
 		}
 	}
 	if err == nil {
+		r.stream.ended(nil)
 		return appendUnanswered(outcomes, messages[answered:], sent, nil)
 	}
-	r.hangUp()
 	var told *Error
+	if r.stream != nil && ctx.Err() == nil {
+		judged := err
+		if errors.As(err, &told) && told.Code == connect.CodeCanceled {
+			judged = interrupted(context.DeadlineExceeded, context.DeadlineExceeded, true) // limit broke it
+		}
+		r.stream.ended(judged)
+	}
+	r.hangUp()
 	if answered < len(messages) && errors.As(err, &told) && told.Reason != flotillav1.Reason_REASON_UNSPECIFIED {
 		// The server's word on one message: the others are tried again at once.
 		outcomes = appendUnanswered(outcomes, messages[answered:answered+1], sent, err)
