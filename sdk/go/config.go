@@ -19,8 +19,9 @@ type Config struct {
 	URL string
 	// URLs are the base URLs of several nodes, any of which serves everything:
 	// the client talks to one and moves on to the next when it stops, cannot be
-	// reached, or cannot reach the others. Calls of KV go to the one that leads the namespace, if these are the
-	// URLs that the nodes advertise. With URL it is one more.
+	// reached, or cannot reach the others. Calls of KV go to the one that leads the
+	// namespace, if these are the URLs that the nodes advertise; serializable reads,
+	// which any replica answers, do not. With URL it is one more.
 	URLs []string
 	// APIKey is the tenant's API key, flk_<id>_<secret>.
 	APIKey string

@@ -270,6 +270,9 @@ func (k *KV) do(ctx context.Context, op *flotillav1.Operation, bytes int) (*flot
 		// each has an envelope of its own.
 		attempt := &flotillav1.Operation{Operation: op.GetOperation()}
 		place := k.client.endpoints.leader(cmp.Or(k.namespace, defaultNamespace))
+		if mayLag(op) { // any replica may answer, so the leader is spared
+			place = k.client.endpoints.present()
+		}
 		visitor.visit(place)
 		result, err = k.client.pipelines[place].do(ctx, deadline, attempt, bytes+operationOverheadBytes)
 		if err != nil || !mayLag(op) {

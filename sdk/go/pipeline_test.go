@@ -137,24 +137,25 @@ func (n *node) Pipeline(_ context.Context, stream *connect.BidiStream[flotillav1
 	}
 }
 
-func putThrough(t *testing.T, servers nodes, urls ...string) (put func()) {
+func putThrough(t *testing.T, servers nodes, urls ...string) (put func(), kv *flotilla.KV) {
 	t.Helper()
 	client, err := flotilla.New(flotilla.Config{URLs: urls, APIKey: "flk_test", HTTPClient: servers})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	n := 0
+	kv = client.Namespace("default").KV
 	return func() {
 		n++
-		_, err := client.Namespace("default").KV.Put(t.Context(), strconv.Itoa(n), nil, nil)
+		_, err := kv.Put(t.Context(), strconv.Itoa(n), nil, nil)
 		require.NoError(t, err)
-	}
+	}, kv
 }
 
 func TestAStreamThatNobodyUsesIsEnded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := &node{}
-		put := putThrough(t, nodes{"n1": n}, "http://n1")
+		put, _ := putThrough(t, nodes{"n1": n}, "http://n1")
 		counted := func(asked, streams, rested int, why string) {
 			t.Helper()
 			synctest.Wait()
@@ -180,7 +181,7 @@ func TestOperationsGoToTheLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n1, n2, stranger := &node{leader: "http://n2"}, &node{}, &node{}
 		servers := nodes{"n1": n1, "n2": n2, "elsewhere": stranger}
-		put := putThrough(t, servers, "http://n1", "http://n2")
+		put, kv := putThrough(t, servers, "http://n1", "http://n2")
 		asked := func(want1, want2 int) {
 			t.Helper()
 			asked1, _, _ := n1.counts()
@@ -191,34 +192,38 @@ func TestOperationsGoToTheLeader(t *testing.T) {
 		put()
 		put()
 		asked(1, 2)
+		// What any node may answer is left to any.
+		_, err := kv.Get(t.Context(), "1", &flotilla.GetOptions{Serializable: true})
+		require.ErrorIs(t, err, flotilla.ErrKeyNotFound)
+		asked(2, 2)
 		// The leader moves.
 		n2.set(func(n *node) { n.leader = "http://n1" })
 		n1.set(func(n *node) { n.leader = "" })
 		put()
 		put()
-		asked(2, 3)
+		asked(3, 3)
 		// It goes back, and ends.
 		n1.set(func(n *node) { n.leader = "http://n2" })
 		put()
 		n2.set(func(n *node) { n.leader, n.down = "", true })
 		put()
 		put()
-		asked(5, 3)
+		asked(6, 3)
 		// It is back, but not gone to before a while.
 		n2.set(func(n *node) { n.down = false })
 		put()
-		asked(6, 3)
+		asked(7, 3)
 		<-time.After(5 * time.Second)
 		put()
 		put()
-		asked(7, 4)
+		asked(8, 4)
 		// A credential is brought to nobody whom the caller did not name.
 		n2.set(func(n *node) { n.leader = "http://elsewhere" })
 		put()
 		put()
 		_, streams, _ := stranger.counts()
 		require.Zero(t, streams)
-		asked(7, 6)
+		asked(8, 6)
 	})
 }
 
@@ -227,7 +232,7 @@ func TestANodeThatIsCutOffIsLeft(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n1, n2 := &node{cutOff: true}, &node{}
-		put := putThrough(t, nodes{"n1": n1, "n2": n2}, "http://n1", "http://n2")
+		put, _ := putThrough(t, nodes{"n1": n1, "n2": n2}, "http://n1", "http://n2")
 		asked := func(want1, want2 int, why string) {
 			t.Helper()
 			asked1, _, _ := n1.counts()
