@@ -102,7 +102,7 @@ func (n *Node) register(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
-	if _, err := n.missingShards(ctx); err != nil {
+	if err := n.checkShards(ctx); err != nil {
 		return err // before the catalog knows a node that does not start
 	}
 	id := n.dir.Identity()
@@ -137,27 +137,26 @@ func (n *Node) askAround(ctx context.Context) error {
 
 // growShards adds the shards that --data-shards asks for beyond those there are.
 func (n *Node) growShards(ctx context.Context) error {
-	missing, err := n.missingShards(ctx)
-	if err != nil || missing == 0 {
+	if err := n.checkShards(ctx); err != nil || n.cfg.DataShards == 0 {
 		return err
 	}
-	return n.catalog.AddShards(ctx, missing)
+	return n.catalog.GrowShards(ctx, n.cfg.DataShards)
 }
 
-// missingShards is how many shards --data-shards asks for beyond those there are.
-func (n *Node) missingShards(ctx context.Context) (int, error) {
+// checkShards refuses a --data-shards that is less than what there is.
+func (n *Node) checkShards(ctx context.Context) error {
 	if n.cfg.DataShards == 0 {
-		return 0, nil
+		return nil
 	}
 	records, err := n.catalog.Records(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	have := len(records.Directory.GetPlacements()) - 1 // the system shard is none of them
 	if have > n.cfg.DataShards {
-		return 0, final(fmt.Errorf("--data-shards is %d, but the cluster has %d, and shards are not taken away: leave the flag out", n.cfg.DataShards, have))
+		return final(fmt.Errorf("--data-shards is %d, but the cluster has %d, and shards are not taken away: leave the flag out", n.cfg.DataShards, have))
 	}
-	return n.cfg.DataShards - have, nil
+	return nil
 }
 
 // startPlacement runs what keeps the catalog and the cluster true.

@@ -1,6 +1,8 @@
 package catalog_test
 
 import (
+	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -69,14 +71,14 @@ func TestBootstrapOfAnOlderCluster(t *testing.T) {
 
 // Shards can be added: each begins on the node that has the fewest, among those that
 // live, and namespaces are placed on it.
-func TestAddShards(t *testing.T) {
+func TestGrowShards(t *testing.T) {
 	t.Parallel()
 	c := catalogtest.New(t, catalogtest.NewHost(shardstest.Start(t, prometheus.NewRegistry(), 2)))
 	ctx := t.Context()
 	require.NoError(t, c.CreateTenant(ctx, "t"))
 	_, err := c.CreateNamespaces(ctx, "t", []string{"a"}, limits)
 	require.ErrorIs(t, err, catalog.ErrNoShard)
-	require.NoError(t, c.AddShards(ctx, 1), "on the only node, which shows no sign of life")
+	require.NoError(t, c.GrowShards(ctx, 1), "on the only node, which shows no sign of life")
 
 	records, err := c.Records(ctx)
 	require.NoError(t, err)
@@ -88,11 +90,18 @@ func TestAddShards(t *testing.T) {
 		change.PutNode(id, node)
 	}
 	require.NoError(t, c.Commit(ctx, change))
-	require.NoError(t, c.AddShards(ctx, 3))
+	require.NoError(t, c.GrowShards(ctx, 4))
 	lease, err := c.GrantLiveLease(ctx, 10*time.Second)
 	require.NoError(t, err)
 	require.NoError(t, c.ShowLive(ctx, "n2", "b", lease))
-	require.NoError(t, c.AddShards(ctx, 1))
+	var nodes sync.WaitGroup
+	errs := make([]error, 3)
+	for i := range errs { // each asks for what its --data-shards says
+		nodes.Go(func() { errs[i] = c.GrowShards(ctx, 5) })
+	}
+	nodes.Wait()
+	require.NoError(t, errors.Join(errs...))
+	require.NoError(t, c.GrowShards(ctx, 2), "none is taken away")
 
 	records, err = c.Records(ctx)
 	require.NoError(t, err)
@@ -115,14 +124,12 @@ func TestAddShards(t *testing.T) {
 		used[route.Shard]++
 	}
 	require.Equal(t, map[shards.ShardID]int{2: 2, 3: 1, 4: 1, 5: 1, 6: 1}, used)
-	for _, n := range []int{0, -1, 1020} {
-		require.ErrorIs(t, c.AddShards(ctx, n), catalog.ErrTooManyShards)
-	}
+	require.ErrorIs(t, c.GrowShards(ctx, 1025), catalog.ErrTooManyShards)
 	require.NoError(t, c.EndLive(ctx, lease))
 	for _, id := range []string{catalogtest.NodeID, "n2", "n3"} {
 		require.NoError(t, c.Drain(ctx, id, ""))
 	}
-	require.ErrorIs(t, c.AddShards(ctx, 1), catalog.ErrNoNode)
+	require.ErrorIs(t, c.GrowShards(ctx, 6), catalog.ErrNoNode)
 }
 
 // A change of records that others changed meanwhile changes nothing.

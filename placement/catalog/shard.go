@@ -60,21 +60,25 @@ func emptiest(list []shardRecord) *shardRecord {
 	return best
 }
 
-// AddShards adds n data shards, each with a first replica on the node that has the
-// fewest, and namespaces are placed on them from then on. Placement adds the other
-// replicas. It returns ErrTooManyShards, or ErrNoNode.
-func (c *Catalog) AddShards(ctx context.Context, n int) error {
-	return retryConflicts(ctx, func() error { return c.addShards(ctx, n) })
+// GrowShards adds data shards until there are so many, however many callers ask for
+// that at the same time. Each has a first replica on the node that has the fewest, and
+// namespaces are placed on it from then on; placement adds the other replicas. It returns
+// ErrTooManyShards, or ErrNoNode.
+func (c *Catalog) GrowShards(ctx context.Context, count int) error {
+	return retryConflicts(ctx, func() error { return c.growShards(ctx, count) })
 }
 
-func (c *Catalog) addShards(ctx context.Context, n int) error {
+func (c *Catalog) growShards(ctx context.Context, count int) error {
 	records, err := c.Records(ctx)
 	if err != nil {
 		return err
 	}
 	have := len(records.Directory.GetPlacements()) - 1 // the system shard is none of them
-	if n < 1 || n > shardsMax-have {
-		return fmt.Errorf("add %d shards to %d: %w", n, have, ErrTooManyShards)
+	if count > shardsMax {
+		return fmt.Errorf("have %d shards: %w", count, ErrTooManyShards)
+	}
+	if count <= have {
+		return nil
 	}
 	next := shards.SystemShard
 	for id := range records.Directory.GetPlacements() {
@@ -82,10 +86,10 @@ func (c *Catalog) addShards(ctx context.Context, n int) error {
 	}
 	shares := sharesOf(records)
 	if len(shares) == 0 {
-		return fmt.Errorf("add %d shards: %w", n, ErrNoNode)
+		return fmt.Errorf("add %d shards: %w", count-have, ErrNoNode)
 	}
 	var t change
-	for range n {
+	for range count - have {
 		next++
 		least := slices.MinFunc(shares, func(a, b *share) int {
 			return cmp.Or(cmp.Compare(a.replicas, b.replicas), cmp.Compare(a.node, b.node))
