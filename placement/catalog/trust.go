@@ -71,7 +71,8 @@ type trust struct {
 	// behind are the looks that the watch has not caught up with, in the order of
 	// their answers.
 	behind []look
-	// reached is when the last look that was answered began.
+	// reached is when the last look that was answered began; negative while there is
+	// none.
 	reached time.Duration
 	// ended is when a watch was last ended because it hung.
 	ended time.Duration
@@ -129,9 +130,9 @@ func (t *trust) answered(asked time.Duration, revision uint64) (again bool) {
 		t.behind = append(t.behind, l)
 	}
 	t.settle()
-	first := t.reached == 0
+	before := t.reached
 	t.reached = max(t.reached, asked)
-	return t.unreachable.Swap(false) && !first
+	return t.unreachable.Swap(false) && before >= 0
 }
 
 // failed notes that a look that began at a moment was not answered. It tells whether
@@ -140,7 +141,7 @@ func (t *trust) answered(asked time.Duration, revision uint64) (again bool) {
 func (t *trust) failed(asked time.Duration) (news bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return asked > t.reached && !t.unreachable.Swap(true) && t.reached > 0
+	return asked > t.reached && !t.unreachable.Swap(true) && t.reached >= 0
 }
 
 // settle needs mu.
